@@ -1,0 +1,170 @@
+"""Command line of the three programs: compose, validate, run; one line and exit code 2 for a wrong configuration.
+
+Every override, of every job of a `--multirun`, is composed and validated before anything heavy is imported and
+before the first job starts. Hydra itself then only serves `--multirun`, `--help`, `--cfg` and `--info`.
+"""
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel
+
+from dhs.config.load import ConfigError, load_config
+
+CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
+USAGE_ERROR = 2
+_HYDRA_FLAGS = (
+    "--help",
+    "-h",
+    "--hydra-help",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--version",
+    "--resolve",
+    "--package",
+    "-p",
+    "--shell-completion",
+    "-sc",
+)
+Root = TypeVar("Root", bound=BaseModel)
+
+
+class Job(Generic[Root]):
+    """One validated configuration with the overrides it came from."""
+
+    def __init__(self, config: Root, overrides: Sequence[str]) -> None:
+        self.config, self.overrides = config, list(overrides)
+
+
+def run_program(config_name: str, *, schema: type[Root], command: Callable[[Job[Root]], int]) -> None:
+    """Entry of a program: exits with the command's code, 2 for a wrong configuration."""
+    arguments = sys.argv[1:]
+    if any(argument.split("=")[0] in _HYDRA_FLAGS for argument in arguments):
+        _run_hydra(config_name, schema=schema, command=command)
+        return
+    multirun = any(argument in ("-m", "--multirun") for argument in arguments)
+    overrides = [argument for argument in arguments if argument not in ("-m", "--multirun")]
+    try:
+        jobs = [(job, compose_job(config_name, job, schema=schema)) for job in expand(overrides, multirun=multirun)]
+    except ConfigError as error:
+        fail(str(error))
+    if multirun:
+        _run_hydra(config_name, schema=schema, command=command)
+        return
+    ((job_overrides, config),) = jobs
+    sys.exit(_guarded(command, Job(config, job_overrides)))
+
+
+def fail(message: str) -> None:
+    """Print ``message`` on stderr and exit with code 2."""
+    print(message, file=sys.stderr)
+    sys.exit(USAGE_ERROR)
+
+
+def compose_job(config_name: str, overrides: Sequence[str], *, schema: type[Root]) -> Root:
+    """Compose `conf/<config_name>.yaml` with ``overrides`` and validate; ConfigError when something is wrong."""
+    return load_config(compose_yaml(config_name, overrides), schema=schema)
+
+
+def compose_yaml(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """The composed, unvalidated configuration; Hydra's errors become one line."""
+    own = [o for o in overrides if not re.match(r"[+~]*hydra[./=]", o)]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        try:
+            return compose(config_name, overrides=own)
+        except HydraException as error:
+            raise ConfigError(_hydra_line(error, config_name)) from None
+
+
+def expand(overrides: Sequence[str], *, multirun: bool) -> list[list[str]]:
+    """Overrides of each job of a sweep (one job without ``multirun``)."""
+    for override in overrides:
+        if "=" not in override and not override.startswith("~"):
+            raise ConfigError(f"{override}: not an override; write key=value (see --help)")
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(f"{_first_line(error)}; quote values with commas or spaces: 'key=\"a, b\"'") from None
+    swept = [o for o in parsed if o.is_sweep_override()]
+    if swept and not multirun:
+        raise ConfigError(f"{swept[0].input_line}: a list of values needs --multirun (-m); write [a,b] for one list")
+    if not multirun:
+        return [list(overrides)]
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    own = [o for o in parsed if not re.match(r"[+~]*hydra[./=]", o.input_line or "")]
+    return [list(job) for batch in BasicSweeper.split_arguments(own, max_batch_size=None) for job in batch]
+
+
+def _run_hydra(config_name: str, *, schema: type[Root], command: Callable[[Job[Root]], int]) -> None:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    def job(composed: DictConfig) -> int:
+        overrides = list(OmegaConf.to_container(HydraConfig.get().overrides.task))  # type: ignore[arg-type]
+        code = _guarded(command, Job(load_config(composed, schema=schema), overrides))
+        if code:
+            raise RuntimeError(f"job failed with exit code {code}: {' '.join(overrides)}")
+        return code
+
+    hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
+
+
+def _guarded(command: Callable[[Job[Root]], int], job: Job[Root]) -> int:
+    try:
+        return command(job)
+    except ConfigError as error:
+        print(str(error), file=sys.stderr)
+        return USAGE_ERROR
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _hydra_line(error: HydraException, config_name: str) -> str:
+    text = str(error)
+    option = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    if option:
+        group, value = option.groups()
+        allowed = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+        return f"{group} = {value}: must be one of {', '.join(allowed)}{_closest(value, allowed)}"
+    override = re.search(r"Could not override '([^']+)'", text)
+    if override:
+        key = override.group(1)
+        parent, _, leaf = key.rpartition(".")
+        siblings = [k.rpartition(".")[2] for k in _all_keys(config_name) if k.rpartition(".")[0] == parent]
+        return f"{key}: unknown key{_closest(leaf, siblings) or ' (known: ' + ', '.join(siblings) + ')'}"
+    group = re.search(r"Could not override '?([^\s'.]+)'?\.\s*No match in the defaults list", text)
+    if group:
+        return f"{group.group(1)}: unknown group{_closest(group.group(1), [p.name for p in CONF_DIR.iterdir()])}"
+    return " ".join(text.split())
+
+
+def _closest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _all_keys(config_name: str) -> list[str]:
+    def walk(node: object, prefix: str) -> list[str]:
+        if not isinstance(node, dict):
+            return []
+        names = [f"{prefix}.{name}" if prefix else str(name) for name in node]
+        return names + [key for name, child in zip(names, node.values(), strict=True) for key in walk(child, name)]
+
+    plain = OmegaConf.to_container(compose_yaml(config_name, []))
+    groups = [path.name for path in CONF_DIR.iterdir() if path.is_dir()]
+    return walk(plain, "") + groups

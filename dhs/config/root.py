@@ -1,0 +1,182 @@
+"""Root schemas: what `train.py`, `inject.py` and `evaluate.py` accept, with the rules that span groups."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dhs.config.base import Fraction, Section
+from dhs.config.injection import (
+    ColourConfig,
+    GridLens,
+    InjectConfig,
+    LensConfig,
+    PsfConfig,
+    RendererConfig,
+)
+from dhs.config.sky import FilesSky, SkyConfig
+from dhs.config.source import CosmosSource, SourceConfig
+from dhs.config.training import (
+    AugmentConfig,
+    LoggerConfig,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    PreprocessConfig,
+    TrainerConfig,
+)
+
+
+class PathsConfig(Section):
+    runs_dir: Path = Field(description="run directories are made here")
+    cache_dir: Path = Field(description="drawn skies; safe to delete")
+
+
+class EvaluateConfig(Section):
+    """What is measured on the held-out split."""
+
+    enabled: bool = Field(True, description="train.py evaluates the best checkpoint when it has finished")
+    fprs: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (1e-2, 1e-3, 1e-4)
+    bin_fpr: Fraction = Field(1e-2, description="recall by bin and per-class rates are given at this FPR")
+    bootstrap_resamples: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    gallery_size: Annotated[int, Field(ge=1, le=100)] = 12
+
+
+class InjectionRoot(Section):
+    """Everything that decides a stamp."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = Field(description="names the run directory")
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    max_galaxies: Annotated[int, Field(ge=20)] | None = Field(None, description="use only the first N of the sky")
+    sky: SkyConfig
+    source: SourceConfig
+    lens: LensConfig
+    psf: PsfConfig
+    colour: ColourConfig
+    inject: InjectConfig
+    renderer: RendererConfig
+    paths: PathsConfig
+
+    @model_validator(mode="after")
+    def _acceptance_possible(self) -> "InjectionRoot":
+        highest = max(self.lens.theta_e_arcsec) if isinstance(self.lens, GridLens) else self.lens.theta_e_arcsec.high
+        asked = self.inject.acceptance.min_theta_e_over_psf
+        if asked * 0.8 > highest:
+            raise ValueError(
+                f"inject.acceptance.min_theta_e_over_psf = {asked:g}: no lens up to theta_E {highest:g} arcsec "
+                "can pass at a seeing above 0.8 arcsec; lower it or raise lens.theta_e_arcsec"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _files_exist(self) -> "InjectionRoot":
+        return self._check_files()
+
+    def _check_files(self) -> Self:
+        if isinstance(self.sky, FilesSky):
+            for path in self.sky.paths:
+                require_file("sky.paths", path, remedy="give files that exist (or set DHS_SHARED_DATA)")
+        if isinstance(self.source, CosmosSource):
+            self._cosmos_available(self.source)
+        return self
+
+    @staticmethod
+    def _cosmos_available(source: CosmosSource) -> None:
+        if source.bank.is_file():
+            return
+        if not source.build_if_missing:
+            raise ValueError(
+                f"source.bank = {source.bank}: no such file; build it with `python inject.py task=bank source=cosmos "
+                "source.build.catalog_dir=...` (docs/data.md)"
+            )
+        if source.build.catalog_dir is None or not source.build.catalog_dir.is_dir():
+            raise ValueError(
+                f"source.build.catalog_dir = {source.build.catalog_dir}: no such folder; "
+                "give that of a GalSim RealGalaxyCatalog (docs/data.md)"
+            )
+
+
+class TrainConfig(InjectionRoot):
+    """`train.py`."""
+
+    resume: Literal["auto", "never"] = Field(
+        "auto", description="auto: continue an unfinished run of this configuration; never: set it aside, start anew"
+    )
+    run_dir: Path | None = Field(None, description="null: <paths.runs_dir>/<name>-<hash of the configuration>")
+    preprocess: PreprocessConfig
+    augment: AugmentConfig
+    model: ModelConfig
+    loss: LossConfig
+    optim: OptimConfig
+    trainer: TrainerConfig
+    logger: LoggerConfig
+    evaluate: EvaluateConfig
+
+    @model_validator(mode="after")
+    def _one_batch_at_least(self) -> "TrainConfig":
+        if self.inject.samples_per_epoch < self.trainer.batch_size:
+            raise ValueError(
+                f"inject.samples_per_epoch = {self.inject.samples_per_epoch}: must be at least "
+                f"trainer.batch_size = {self.trainer.batch_size}, or an epoch has no batch"
+            )
+        return self
+
+
+class BankTask(Section):
+    """Build a source bank from a GalSim RealGalaxyCatalog."""
+
+    name: Literal["bank"]
+
+
+class SheetTask(Section):
+    """Draw a contact sheet of injected stamps, with the arc alone: look before you train."""
+
+    name: Literal["sheet"]
+    n_stamps: Annotated[int, Field(ge=1, le=400)] = 24
+    output: Path = Field(description="PNG; a CSV of the recipes is written beside it")
+
+
+TaskConfig = Annotated[BankTask | SheetTask, Field(discriminator="name")]
+
+
+class InjectRoot(InjectionRoot):
+    """`inject.py`."""
+
+    task: TaskConfig
+
+    @model_validator(mode="after")
+    def _files_exist(self) -> "InjectRoot":
+        if isinstance(self.task, BankTask):
+            if not isinstance(self.source, CosmosSource):
+                raise ValueError(f"task = bank: needs source=cosmos, not {self.source.name}")
+            catalog_dir = self.source.build.catalog_dir
+            if catalog_dir is None or not catalog_dir.is_dir():
+                raise ValueError(
+                    f"source.build.catalog_dir = {catalog_dir}: no such folder; give that of a GalSim RealGalaxyCatalog"
+                )
+            return self
+        return self._check_files()
+
+
+class EvaluateRoot(Section):
+    """`evaluate.py`: the sky, source and physics are those the checkpoint was trained with."""
+
+    checkpoint: Path = Field(description="a .ckpt file, or a run directory (its best checkpoint)")
+    output_dir: Path | None = Field(None, description="null: <run directory>/evaluate")
+    n_test_positives: Annotated[int, Field(ge=1)] | None = Field(None, description="null: as trained")
+    num_workers: Annotated[int, Field(ge=0, le=256)] = 1
+    evaluate: EvaluateConfig
+    paths: PathsConfig
+
+    @model_validator(mode="after")
+    def _checkpoint_exists(self) -> "EvaluateRoot":
+        if not self.checkpoint.exists():
+            raise ValueError(f"checkpoint = {self.checkpoint}: no such file or run directory")
+        return self
+
+
+def require_file(key: str, path: Path, *, remedy: str) -> None:
+    """Raise ValueError naming ``key`` when ``path`` is not a file."""
+    if not path.is_file():
+        raise ValueError(f"{key} = {path}: no such file; {remedy}")

@@ -1,0 +1,133 @@
+"""Run directories: named by a hash of what decides the result, holding everything needed to say what was run."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from dhs.config.root import TrainConfig
+
+RESULT_FREE_KEYS = (
+    "resume",
+    "run_dir",
+    "paths",
+    "logger",
+    "trainer.num_workers",
+    "trainer.checkpoint_every_steps",
+    "sky.num_processes",
+    "evaluate",
+)
+"""Keys that change neither weights nor stamps: a run resumes with other values of them."""
+
+_PACKAGES = ("dark-halo-scope", "torch", "pytorch-lightning", "timm", "numpy", "galsim", "lenstronomy", "hydra-core")
+
+
+def config_hash(config: BaseModel, *, ignore: Sequence[str] = RESULT_FREE_KEYS) -> str:
+    """Eight hex digits of SHA-256 over the resolved configuration without ``ignore``."""
+    plain = config.model_dump(mode="json")
+    for key in ignore:
+        _remove(plain, key.split("."))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def run_directory(config: TrainConfig) -> Path:
+    """Where this configuration lives: the same command finds its unfinished run again."""
+    return config.run_dir or config.paths.runs_dir / f"{config.name}-{config_hash(config)}"
+
+
+def set_aside(run_dir: Path) -> Path:
+    """Rename an existing run directory to the first free ``<name>.N``; nothing is overwritten."""
+    number = 1
+    while (target := run_dir.with_name(f"{run_dir.name}.{number}")).exists():
+        number += 1
+    run_dir.rename(target)
+    return target
+
+
+class RunRecord:
+    """Provenance and `status.json` of one run directory."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """Contents of status.json, or {} where there is none."""
+        path = self.run_dir / "status.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def start(self, config: BaseModel, *, overrides: Sequence[str], config_hash: str) -> None:
+        """Write config.yaml, overrides.yaml, versions.json; a resumed run adds its own numbered overrides."""
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        write_text(self.run_dir / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        overrides_path = self.run_dir / "overrides.yaml"
+        attempt = 0
+        while overrides_path.exists():
+            attempt += 1
+            overrides_path = self.run_dir / f"overrides.resume{attempt}.yaml"
+        write_text(overrides_path, yaml.safe_dump(list(overrides)))
+        write_text(self.run_dir / "versions.json", json.dumps(versions(), indent=2))
+        self.update(state="running", config_hash=config_hash, started=_now(), attempt=attempt + 1)
+
+    def update(self, **fields: Any) -> None:
+        """Merge ``fields`` into status.json, atomically."""
+        write_text(self.run_dir / "status.json", json.dumps(self.status | fields | {"updated": _now()}, indent=2))
+
+
+def versions() -> dict[str, Any]:
+    """Python, machine, packages and the state of the git checkout."""
+    installed: dict[str, str | None] = {}
+    for package in _PACKAGES:
+        try:
+            installed[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            installed[package] = None
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "packages": installed,
+        "git": git_state(),
+    }
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit and whether tracked files differ from it; None outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Atomic write: temporary name, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    with open(temporary, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _remove(plain: dict[str, Any], path: list[str]) -> None:
+    for part in path[:-1]:
+        plain = plain.get(part, {})
+    plain.pop(path[-1], None)

@@ -1,0 +1,1 @@
+"""From scores to claims: metrics with intervals, figures, the report."""

@@ -1,0 +1,1 @@
+"""Injection: recipe (what to paint) -> renderer (pixels) -> stream (training batches)."""

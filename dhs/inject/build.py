@@ -1,0 +1,29 @@
+"""A ready `Injector` from a configuration: sky, source, renderer."""
+
+from collections.abc import Callable
+
+from dhs.config.root import InjectionRoot
+from dhs.inject.injector import Injector
+from dhs.inject.renderer import build_renderer
+from dhs.sky.build import load_sky
+from dhs.source.build import build_source
+
+Progress = Callable[[int, int], None]
+
+
+def build_injector(config: InjectionRoot, *, progress: Progress | None = None) -> Injector:
+    """Load (or draw) the sky and the sources. ``progress(done, total)`` counts galaxies drawn."""
+    cutouts = load_sky(
+        config.sky, cache_dir=config.paths.cache_dir, max_galaxies=config.max_galaxies, progress=progress
+    )
+    source = build_source(config.source)
+    renderer = build_renderer(config.renderer, source=source, psf=config.psf, size_px=cutouts.stamp_size_px)
+    return Injector(
+        cutouts,
+        renderer=renderer,
+        n_sources=source.n_sources,
+        seed=config.seed,
+        lens=config.lens,
+        colour=config.colour,
+        inject=config.inject,
+    )

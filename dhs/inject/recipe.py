@@ -1,0 +1,70 @@
+"""`RecipeBatch`: everything that decides a batch of stamps, as plain numbers in a struct of arrays.
+
+One recipe, one stamp, bit for bit on one machine, whoever asks: training, a test set, a single debug stamp.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from dhs.constants import BANDS
+
+
+@dataclass(frozen=True)
+class RecipeBatch:
+    """B recipes. Control stamps (``injected`` False) keep their galaxy; their arc columns are NaN or -1."""
+
+    key: np.ndarray
+    """(B, 4) int64: seed, purpose, epoch, index of the random stream."""
+    row: np.ndarray
+    """(B,) int64: row of the galaxy in its CutoutSet."""
+    target_id: np.ndarray
+    """(B,) int64."""
+    injected: np.ndarray
+    """(B,) bool: the label."""
+    theta_e_arcsec: np.ndarray
+    axis_ratio: np.ndarray
+    phi_rad: np.ndarray
+    """Major axis of the mass, counter-clockwise from +x."""
+    gamma1: np.ndarray
+    gamma2: np.ndarray
+    lens_x_arcsec: np.ndarray
+    lens_y_arcsec: np.ndarray
+    source_index: np.ndarray
+    """(B,) int64 into the run's source."""
+    source_x_arcsec: np.ndarray
+    """Source plane, in the frame's coordinates."""
+    source_y_arcsec: np.ndarray
+    source_rotation_rad: np.ndarray
+    source_mag: np.ndarray
+    """(B, bands) unlensed AB magnitudes."""
+    psf_fwhm_arcsec: np.ndarray
+    """(B, bands)."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, index: np.ndarray | slice) -> "RecipeBatch":
+        """The recipes at ``index`` (integers, a mask or a slice)."""
+        return RecipeBatch(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Flat columns for tables: per-band arrays are split, the key is spelt out."""
+        out: dict[str, np.ndarray] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "key":
+                out |= {f"key_{part}": value[:, i] for i, part in enumerate(("seed", "purpose", "epoch", "index"))}
+            elif value.ndim == 2:
+                stem, _, unit = field.name.rpartition("_")
+                out |= {f"{stem}_{band}_{unit}": value[:, i] for i, band in enumerate(BANDS)}
+            else:
+                out[field.name] = value
+        return out
+
+
+def concatenate(parts: Sequence[RecipeBatch]) -> RecipeBatch:
+    """One batch from several, in order."""
+    names = [field.name for field in fields(RecipeBatch)]
+    return RecipeBatch(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})

@@ -1,0 +1,76 @@
+"""Contact sheets of injected stamps: galaxy, arc alone, both. The cheapest defence against a wrong injection."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from dhs.constants import BANDS, CLASSES
+from dhs.display import comparison_sheet, contact_sheet
+from dhs.inject.injector import Injector, StampBatch
+from dhs.rng import Purpose
+
+COLUMNS = 8
+MAX_POOL = 4096
+"""Samples looked through to find enough injections for a sheet."""
+
+
+def injection_sheet(injector: Injector, *, n_stamps: int, path: Path) -> Path:
+    """PNG of ``n_stamps`` training injections before, alone and after; a CSV of their recipes beside it."""
+    stamps = injector.stamps(_injected_indices(injector, n_stamps), purpose=Purpose.SHEET)
+    background = np.array(injector.cutouts.images[stamps.recipes.row])
+    after = stamps.images.numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    comparison_sheet(
+        {"galaxy": background, "arc": after - background, "both": after},
+        captions=[_caption(stamps, i) for i in range(len(stamps))],
+        path=path,
+        columns=COLUMNS,
+        title="Injected training stamps (g, r, z; 16.8 arcsec)",
+    )
+    _write_recipes(stamps, path.with_suffix(".csv"))
+    return path
+
+
+def first_batch_sheet(injector: Injector, *, path: Path, batch_size: int) -> Path:
+    """PNG of the first training batch as it is: lenses and negatives, in nanomaggies before preprocessing."""
+    indices = np.arange(min(batch_size, 64, injector.n_stamps(Purpose.TRAIN)))
+    stamps = injector.stamps(indices, purpose=Purpose.TRAIN, epoch=0)
+    order = np.argsort(~stamps.recipes.injected, kind="stable")
+    kinds = injector.cutouts.kind[stamps.recipes.row]
+    captions = [_caption(stamps, i) if stamps.recipes.injected[i] else f"{CLASSES[kinds[i]]}\nno arc" for i in order]
+    return contact_sheet(
+        stamps.images.numpy()[order],
+        captions=captions,
+        path=path,
+        columns=COLUMNS,
+        title="First training batch: injected, then negatives",
+    )
+
+
+def _injected_indices(injector: Injector, n_stamps: int) -> np.ndarray:
+    found: list[int] = []
+    for start in range(0, MAX_POOL, 64):
+        found += injector.injected_indices(np.arange(start, start + 64), purpose=Purpose.SHEET)
+        if len(found) >= n_stamps:
+            break
+    return np.array(found[:n_stamps])
+
+
+def _caption(stamps: StampBatch, i: int) -> str:
+    recipes = stamps.recipes
+    snr = stamps.arc_snr_sum[i, BANDS.index("g")]
+    return (
+        f'$\\theta_E$ {recipes.theta_e_arcsec[i]:.2f}"  $\\mu$ {stamps.magnification[i]:.1f}\n'
+        f"r {recipes.source_mag[i, BANDS.index('r')]:.1f}  S/N$_g$ {snr:.0f}"
+    )
+
+
+def _write_recipes(stamps: StampBatch, path: Path) -> None:
+    columns = stamps.recipes.columns() | {"magnification": stamps.magnification}
+    for i, band in enumerate(BANDS):
+        columns |= {f"arc_snr_{band}": stamps.arc_snr[:, i], f"arc_snr_sum_{band}": stamps.arc_snr_sum[:, i]}
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))

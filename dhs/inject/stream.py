@@ -1,0 +1,60 @@
+"""`InjectionStream`: an IterableDataset of finished batches, stateless and exact.
+
+Batch b of an epoch holds the samples [b * size, (b + 1) * size), each a pure function of (seed, purpose, epoch, index).
+Worker w of W yields the batches first+w, first+w+W, ...; rank r of R takes the r-th slice of every batch. So the
+order does not depend on the number of workers or ranks, and a run resumes at any batch with another number of them.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from dhs.inject.injector import Injector, StampBatch
+from dhs.rng import Purpose
+
+Transform = Callable[[StampBatch], dict[str, Any]]
+
+
+class InjectionStream(IterableDataset[dict[str, Any]]):
+    """Batches of ``purpose``; ``len()`` is that of the whole epoch, wherever it starts."""
+
+    def __init__(
+        self,
+        injector: Injector,
+        *,
+        purpose: Purpose,
+        epoch: int,
+        batch_size: int,
+        transform: Transform,
+        first_batch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if batch_size % world_size:
+            raise ValueError(f"batch_size = {batch_size}: must be a multiple of the number of ranks, {world_size}")
+        self._injector, self._purpose, self._epoch = injector, purpose, epoch
+        self._batch_size, self._transform, self._first = batch_size, transform, first_batch
+        self._rank, self._world_size = rank, world_size
+        self._n_samples = injector.n_stamps(purpose)
+        self._drop_tail = purpose == Purpose.TRAIN
+
+    def __len__(self) -> int:
+        """Batches of the epoch; a training epoch drops an incomplete last batch, so that ranks never differ."""
+        full, rest = divmod(self._n_samples, self._batch_size)
+        return full if self._drop_tail or rest == 0 else full + 1
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        worker = get_worker_info()
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        if worker:
+            torch.set_num_threads(1)
+        for batch in range(self._first + offset, len(self), stride):
+            yield self._transform(self._injector.stamps(self._indices(batch), purpose=self._purpose, epoch=self._epoch))
+
+    def _indices(self, batch: int) -> np.ndarray:
+        start = batch * self._batch_size
+        indices = np.arange(start, min(start + self._batch_size, self._n_samples))
+        return np.array_split(indices, self._world_size)[self._rank]

@@ -1,0 +1,30 @@
+"""Builds the `CutoutSet` that `sky=` asks for."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from dhs.config.sky import MockSky, SkyConfig
+from dhs.sky.cutouts import CutoutSet
+from dhs.sky.files import load_files_sky
+from dhs.sky.mock import load_mock_sky
+
+
+def load_sky(
+    config: SkyConfig,
+    *,
+    cache_dir: Path,
+    max_galaxies: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> CutoutSet:
+    """The first ``max_galaxies`` (null: all) of ``config``.
+
+    A mock sky is drawn into ``cache_dir`` once, calling ``progress(done, total)``.
+    """
+    if isinstance(config, MockSky):
+        n_galaxies = min(config.n_galaxies, max_galaxies or config.n_galaxies)
+        wanted = config.model_copy(update={"n_galaxies": n_galaxies})
+        return load_mock_sky(wanted, cache_dir=cache_dir, progress=progress)
+    cutouts = load_files_sky(config)
+    return cutouts if max_galaxies is None else cutouts.take(np.arange(min(max_galaxies, len(cutouts))))

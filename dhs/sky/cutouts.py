@@ -1,0 +1,70 @@
+"""`CutoutSet`: the galaxies a stream injects into, as a struct of arrays (the contract of every sky)."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from dhs.constants import BAD_MASKBITS, CLASSES, SPLITS
+
+
+@dataclass(frozen=True)
+class CutoutSet:
+    """N galaxies with their pixels and what is known of them.
+
+    Shapes: N galaxies, B bands (g, r, z), H = W pixels; arrays may be memory-mapped and are read-only.
+    """
+
+    target_id: np.ndarray
+    """(N,) int64, unique."""
+    images: np.ndarray
+    """(N, B, H, W) float32, nanomaggies per pixel, the galaxy at (n-1)/2."""
+    invvar: np.ndarray
+    """(N, B, H, W) float32, inverse variance, 1/nMgy^2; 0 marks a pixel without data."""
+    maskbits: np.ndarray
+    """(N, H, W) int16, DR10 MASKBITS."""
+    psf_fwhm_arcsec: np.ndarray
+    """(N, B) float32, FWHM of the effective PSF (`psfsize`)."""
+    psf_depth_mag: np.ndarray
+    """(N, B) float32, 5-sigma point-source depth, AB magnitude."""
+    ra_deg: np.ndarray
+    """(N,) float64; NaN where the position is unknown."""
+    dec_deg: np.ndarray
+    """(N,) float64; NaN where the position is unknown."""
+    kind: np.ndarray
+    """(N,) int8, index into constants.CLASSES."""
+    split: np.ndarray
+    """(N,) int8, index into constants.SPLITS."""
+    mag: np.ndarray
+    """(N, B) float32, AB magnitude of the central galaxy; NaN where unknown."""
+    axis_ratio: np.ndarray
+    """(N,) float32, b/a of the central galaxy's light; NaN where unknown."""
+    position_angle_rad: np.ndarray
+    """(N,) float32, of the light's major axis, counter-clockwise from +x; NaN where unknown."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            array = getattr(self, field.name)
+            if len(array) != len(self.target_id):
+                raise ValueError(f"CutoutSet.{field.name} has {len(array)} rows, target_id {len(self.target_id)}")
+
+    def __len__(self) -> int:
+        return len(self.target_id)
+
+    @property
+    def stamp_size_px(self) -> int:
+        return int(self.images.shape[-1])
+
+    def take(self, rows: np.ndarray) -> "CutoutSet":
+        """The galaxies at ``rows``."""
+        return CutoutSet(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def rows(self, *, split: str, classes: tuple[str, ...] = CLASSES) -> np.ndarray:
+        """Row numbers, ascending, of the galaxies of ``split`` whose class is one of ``classes``."""
+        codes = [CLASSES.index(name) for name in classes]
+        return np.flatnonzero((self.split == SPLITS.index(split)) & np.isin(self.kind, codes))
+
+
+def good_pixels(invvar: np.ndarray, maskbits: np.ndarray, bad_bits: tuple[int, ...] = BAD_MASKBITS) -> np.ndarray:
+    """True where a pixel may be used: data in the band, no bad bit. (..., B, H, W) from invvar and (..., H, W)."""
+    bad = np.int16(sum(1 << bit for bit in bad_bits))
+    return (invvar > 0) & ((maskbits & bad) == 0)[..., None, :, :]

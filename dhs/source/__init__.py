@@ -1,0 +1,1 @@
+"""Sources: unit-flux templates of unlensed galaxies, all behind one interface (`dhs.source.base.Source`)."""

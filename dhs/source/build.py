@@ -1,0 +1,28 @@
+"""From a validated configuration to a source: the one function the rest of the program calls."""
+
+from dhs.config.source import ClumpySource, CosmosSource, SersicSource, SourceConfig
+from dhs.source.bank import open_bank
+from dhs.source.base import Source
+from dhs.source.clumpy import ClumpySourceBank
+from dhs.source.cosmos import build_cosmos_bank
+from dhs.source.sersic import SersicSourceBank
+
+SOURCE_KINDS: tuple[str, ...] = ("sersic", "clumpy", "cosmos")
+"""Allowed values of ``source.name``."""
+
+
+def build_source(config: SourceConfig) -> Source:
+    """The source of ``config``; a missing bank is built first when ``build_if_missing`` says so.
+
+    Raises:
+        FileNotFoundError, ValueError: see `dhs.source.bank.open_bank` and `dhs.source.cosmos.build_cosmos_bank`.
+    """
+    match config:
+        case SersicSource():
+            return SersicSourceBank(config)
+        case ClumpySource():
+            return ClumpySourceBank(config)
+        case CosmosSource():
+            if config.build_if_missing and not config.bank.exists():
+                build_cosmos_bank(config)
+            return open_bank(config)

@@ -1,0 +1,26 @@
+"""The example catalogue of real galaxies, built into a bank once for all tests of this folder."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dhs.config.source import BankBuild, CosmosSource
+from dhs.source.cosmos import build_cosmos_bank
+
+
+@pytest.fixture(scope="session")
+def catalog_dir():
+    shared = Path(os.environ.get("DHS_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    folder = shared / "cosmos_23.5_example"
+    if not folder.is_dir():
+        pytest.skip(f"no example catalogue at {folder}; set DHS_SHARED_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def example_bank(catalog_dir, tmp_path_factory):
+    """Configuration and summary of a bank of the 100 example galaxies."""
+    bank = tmp_path_factory.mktemp("bank") / "example.h5"
+    config = CosmosSource(name="cosmos", bank=bank, build=BankBuild(catalog_dir=catalog_dir))
+    return config, build_cosmos_bank(config)
