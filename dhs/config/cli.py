@@ -84,7 +84,7 @@ def compose_yaml(config_name: str, overrides: Sequence[str]) -> DictConfig:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         try:
             return compose(config_name, overrides=own)
-        except HydraException as error:
+        except (HydraException, ValueError) as error:  # ValueError: a group given a value that is no name
             raise ConfigError(_hydra_line(error, config_name)) from None
 
 
@@ -134,7 +134,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _hydra_line(error: HydraException, config_name: str) -> str:
+def _hydra_line(error: Exception, config_name: str) -> str:
     text = str(error)
     option = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if option:

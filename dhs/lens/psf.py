@@ -22,7 +22,8 @@ def moffat_kernel(fwhm_arcsec: torch.Tensor, *, beta: float, size_px: int, pixel
     """
     core = (fwhm_arcsec / (2 * math.sqrt(2 ** (1 / beta) - 1)))[..., None, None]
     peak = (beta - 1) * pixel_scale_arcsec**2 / (math.pi * core**2)
-    return peak * (1 + _radius_squared(size_px, pixel_scale_arcsec) / core**2) ** -beta
+    # exp(log) and not a power: torch's pow rounds differently in the tail of a vector, and so by batch.
+    return peak * torch.exp(-beta * torch.log1p(_radius_squared(size_px, pixel_scale_arcsec) / core**2))
 
 
 def gaussian_kernel(fwhm_arcsec: torch.Tensor, *, size_px: int, pixel_scale_arcsec: float) -> torch.Tensor:

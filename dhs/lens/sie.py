@@ -56,7 +56,9 @@ def source_plane(
     scale = flattening / psi
     strength = lens.theta_e_arcsec * torch.sqrt(q) / flattening
     alpha_major = strength * torch.atan(major * scale)
-    alpha_minor = strength * torch.atanh(minor * scale)
+    # atanh by log1p: torch's own atanh rounds differently in the tail of a vector, so a ray would depend on its batch.
+    ratio = minor * scale
+    alpha_minor = strength * 0.5 * torch.log1p(2 * ratio / (1 - ratio))
     beta_x = x_arcsec - (cos * alpha_major - sin * alpha_minor) - (lens.gamma1 * x_arcsec + lens.gamma2 * y_arcsec)
     beta_y = y_arcsec - (sin * alpha_major + cos * alpha_minor) - (lens.gamma2 * x_arcsec - lens.gamma1 * y_arcsec)
     return beta_x, beta_y

@@ -51,8 +51,7 @@ def metadata_table(cutouts: CutoutSet, *, columns: tuple[MetadataColumn, ...]) -
         centre, width = METADATA_SCALE[quantity]
         table[:, j] = (values[:, BANDS.index(band)] - centre) / width
     if not np.isfinite(table).all():
-        known = np.isfinite(table).all(axis=0).tolist()
-        missing = [column for column, is_known in zip(columns, known, strict=True) if not is_known]
+        missing = [column for j, column in enumerate(columns) if not np.isfinite(table[:, j]).all()]
         raise ValueError(
             f"model.metadata: {', '.join(missing)} is not known for every galaxy of this sky; leave it out"
         )
