@@ -40,7 +40,8 @@ def train(job: Job[TrainConfig]) -> int:
         record.update(state="failed", error=f"{type(error).__name__}: {error}")
         write_text(run_dir / "error.txt", traceback.format_exc())
         if isinstance(error, ValueError | FileNotFoundError):
-            raise ConfigError(f"{error} (traceback: {run_dir}/error.txt)") from None
+            line = str(error).strip().splitlines()[-1]  # a loader's worker sends its whole traceback
+            raise ConfigError(f"{line} (traceback: {run_dir}/error.txt)") from None
         raise
     return 0
 
@@ -166,5 +167,3 @@ def _log_to(path: Path | None) -> None:
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
         log.addHandler(handler)
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)

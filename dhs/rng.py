@@ -25,11 +25,17 @@ class Purpose(IntEnum):
     BOOTSTRAP = 9
     NETWORK = 10
     BENCHMARK = 11
+    PHOTOMETRY = 12
 
 
 def keyed_rng(seed: int, purpose: Purpose, epoch: int, index: int) -> np.random.Generator:
     """Generator of sample ``index`` of ``epoch``; equal keys give equal streams on every machine."""
     return np.random.default_rng([seed, int(purpose), epoch, index])
+
+
+def derived_rng(seed: int, purpose: Purpose, epoch: int, index: int, *, of: Purpose) -> np.random.Generator:
+    """A second generator of the sample that ``keyed_rng(seed, of, epoch, index)`` serves, independent of the first."""
+    return keyed_rng(seed, purpose, epoch, index * 64 + int(of))
 
 
 def stable_hash(text: str, *, salt: str = "") -> int:

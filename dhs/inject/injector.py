@@ -5,7 +5,6 @@ injected hosts first, then every negative galaxy of the split once. The test set
 so what training rejects is there as a graded test.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,12 +12,11 @@ import numpy as np
 import torch
 
 from dhs.config.injection import ColourConfig, InjectConfig, LensConfig
-from dhs.constants import BANDS, CLASSES
-from dhs.inject.acceptance import draw_accepted_arcs
-from dhs.inject.prior import ArcDraw, Host, draw_arc
-from dhs.inject.recipe import RecipeBatch
+from dhs.constants import CLASSES
+from dhs.inject.acceptance import Priors, draw_arcs
+from dhs.inject.recipe import RecipeBatch, controls
 from dhs.inject.renderer import Renderer
-from dhs.rng import Purpose, keyed_rng, stable_fraction
+from dhs.rng import Purpose, derived_rng, keyed_rng, stable_fraction
 from dhs.sky.cutouts import CutoutSet, good_pixels
 
 SPLIT_OF_PURPOSE = {
@@ -75,8 +73,8 @@ class Injector:
         inject: InjectConfig,
     ) -> None:
         self.cutouts = cutouts
-        self._renderer, self._n_sources, self._seed = renderer, n_sources, seed
-        self._lens, self._colour, self._inject = lens, colour, inject
+        self._renderer, self._seed, self._inject = renderer, seed, inject
+        self._priors = Priors(lens, colour, n_sources)
         self._pools = {split: self._pool(split) for split in ("train", "val", "test")}
 
     def pool(self, purpose: Purpose) -> Pool:
@@ -98,26 +96,28 @@ class Injector:
         invvar = np.asarray(self.cutouts.invvar[rows])
         good = torch.from_numpy(good_pixels(invvar, self.cutouts.maskbits[rows]))
         images = torch.from_numpy(np.array(self.cutouts.images[rows], dtype=np.float32))
+        keys = np.array([(self._seed, int(purpose), epoch, int(i)) for i in indices], dtype=np.int64)
         positives = np.flatnonzero(injected)
-        arcs = draw_accepted_arcs(
-            [rngs[i] for i in positives],
-            draw=lambda i, rng: self._draw(int(rows[positives[i]]), rng),
-            recipes_of=lambda owners, draws: self._recipes(rows[positives[owners]], draws),
+        if len(positives) == 0:
+            return _only_controls(images, good, controls(self.cutouts, rows, keys=keys))
+        arcs = draw_arcs(
+            self.cutouts,
+            rows[positives],
+            geometry_rngs=[rngs[i] for i in positives],
+            photometry_rngs=[
+                derived_rng(self._seed, Purpose.PHOTOMETRY, epoch, int(indices[i]), of=purpose) for i in positives
+            ],
+            priors=self._priors,
             renderer=self._renderer,
             invvar=torch.from_numpy(invvar[positives]),
             good=good[positives],
             acceptance=None if purpose == Purpose.TEST else self._inject.acceptance,
         )
         images[positives] += arcs.images_nmgy
-        draws: list[ArcDraw | None] = [None] * len(indices)
-        for i, draw in zip(positives, arcs.draws, strict=True):
-            draws[i] = draw
-        recipes = self._recipes(rows, draws)
-        recipes.key[:] = [(self._seed, int(purpose), epoch, int(i)) for i in indices]
         return StampBatch(
             images=images,
             good=good,
-            recipes=recipes,
+            recipes=controls(self.cutouts, rows, keys=keys).with_arcs(arcs.recipes, where=positives),
             magnification=_spread(arcs.magnification, positives, len(indices)),
             arc_snr=_spread(arcs.snr.peak.numpy(), positives, len(indices)),
             arc_snr_sum=_spread(arcs.snr.integrated.numpy(), positives, len(indices)),
@@ -129,29 +129,6 @@ class Injector:
         rngs = [keyed_rng(self._seed, purpose, epoch, int(i)) for i in indices]
         _, injected = self._assign(indices, rngs, purpose=purpose)
         return [int(i) for i in indices[injected]]
-
-    def _recipes(self, rows: np.ndarray, draws: Sequence[ArcDraw | None]) -> RecipeBatch:
-        """Struct of arrays; a None is a control."""
-        columns = {
-            name: np.array([np.nan if d is None else getattr(d, name) for d in draws], dtype=np.float64)
-            for name in ArcDraw._fields
-            if name not in ("source_index", "source_mag")
-        }
-        nothing = (np.nan,) * len(BANDS)
-        return RecipeBatch(
-            key=np.zeros((len(rows), 4), dtype=np.int64),
-            row=np.asarray(rows, dtype=np.int64),
-            target_id=np.asarray(self.cutouts.target_id[rows]),
-            injected=np.array([d is not None for d in draws]),
-            source_index=np.array([-1 if d is None else d.source_index for d in draws], dtype=np.int64),
-            source_mag=np.array([nothing if d is None else d.source_mag for d in draws]).reshape(-1, len(BANDS)),
-            psf_fwhm_arcsec=np.asarray(self.cutouts.psf_fwhm_arcsec[rows]),
-            **columns,
-        )
-
-    def _draw(self, row: int, rng: np.random.Generator) -> ArcDraw:
-        host = Host(float(self.cutouts.axis_ratio[row]), float(self.cutouts.position_angle_rad[row]))
-        return draw_arc(rng, host=host, lens=self._lens, colour=self._colour, n_sources=self._n_sources)
 
     def _assign(
         self, indices: np.ndarray, rngs: list[np.random.Generator], *, purpose: Purpose
@@ -195,6 +172,12 @@ class Injector:
                 f"negatives: both must be above 0; give more galaxies, or inject.controls=paired"
             )
         return pool
+
+
+def _only_controls(images: torch.Tensor, good: torch.Tensor, recipes: RecipeBatch) -> StampBatch:
+    batch, bands = images.shape[:2]
+    nothing = np.full((batch, bands), np.nan, dtype=np.float32)
+    return StampBatch(images, good, recipes, nothing[:, 0], nothing, nothing, np.zeros(batch, dtype=bool))
 
 
 def _spread(values: np.ndarray, where: np.ndarray, length: int) -> np.ndarray:

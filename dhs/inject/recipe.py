@@ -3,12 +3,13 @@
 One recipe, one stamp, bit for bit on one machine, whoever asks: training, a test set, a single debug stamp.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from dhs.constants import BANDS
+from dhs.inject.prior import Geometry
+from dhs.sky.cutouts import CutoutSet
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,14 @@ class RecipeBatch:
         """The recipes at ``index`` (integers, a mask or a slice)."""
         return RecipeBatch(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
+    def with_arcs(self, arcs: "RecipeBatch", *, where: np.ndarray) -> "RecipeBatch":
+        """These recipes with those of ``arcs`` at the places ``where``; keys are kept."""
+        merged = {field.name: getattr(self, field.name).copy() for field in fields(self)}
+        for name, values in merged.items():
+            if name != "key":
+                values[where] = getattr(arcs, name)
+        return RecipeBatch(**merged)
+
     def columns(self) -> dict[str, np.ndarray]:
         """Flat columns for tables: per-band arrays are split, the key is spelt out."""
         out: dict[str, np.ndarray] = {}
@@ -64,7 +73,35 @@ class RecipeBatch:
         return out
 
 
-def concatenate(parts: Sequence[RecipeBatch]) -> RecipeBatch:
-    """One batch from several, in order."""
-    names = [field.name for field in fields(RecipeBatch)]
-    return RecipeBatch(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+def recipes_from(
+    cutouts: CutoutSet,
+    rows: np.ndarray,
+    *,
+    geometry: Geometry,
+    source_mag: np.ndarray | None = None,
+) -> RecipeBatch:
+    """Recipes of injections into the galaxies ``rows`` (P,); keys are zero, magnitudes NaN without ``source_mag``."""
+    return RecipeBatch(
+        key=np.zeros((len(rows), 4), dtype=np.int64),
+        row=np.asarray(rows, dtype=np.int64),
+        target_id=np.asarray(cutouts.target_id[rows]),
+        injected=np.ones(len(rows), dtype=bool),
+        source_mag=np.full((len(rows), len(BANDS)), np.nan) if source_mag is None else source_mag,
+        psf_fwhm_arcsec=np.asarray(cutouts.psf_fwhm_arcsec[rows]),
+        **{name: getattr(geometry, name) for name in Geometry.__dataclass_fields__},
+    )
+
+
+def controls(cutouts: CutoutSet, rows: np.ndarray, *, keys: np.ndarray) -> RecipeBatch:
+    """Recipes of (B,) galaxies without arcs, with their stream ``keys`` (B, 4)."""
+    nothing = {name: np.full(len(rows), np.nan) for name in Geometry.__dataclass_fields__}
+    nothing["source_index"] = np.full(len(rows), -1, dtype=np.int64)
+    return RecipeBatch(
+        key=keys,
+        row=np.asarray(rows, dtype=np.int64),
+        target_id=np.asarray(cutouts.target_id[rows]),
+        injected=np.zeros(len(rows), dtype=bool),
+        source_mag=np.full((len(rows), len(BANDS)), np.nan),
+        psf_fwhm_arcsec=np.asarray(cutouts.psf_fwhm_arcsec[rows]),
+        **nothing,
+    )

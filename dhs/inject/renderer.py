@@ -1,4 +1,4 @@
-"""Renderers: recipes -> arcs in nanomaggies per pixel, per band, convolved with each galaxy's own PSF.
+"""Renderers: recipes -> unit-flux arcs per band, convolved with each galaxy's own PSF.
 
 `torch` is batched and culled; `lenstronomy` is the slow reference, one stamp at a time. Same recipe, same stamp,
 whatever else is in the batch.
@@ -12,7 +12,6 @@ import torch
 from dhs.config.injection import MoffatPsf, PsfConfig, RendererConfig
 from dhs.constants import PIXEL_SCALE_ARCSEC
 from dhs.inject.recipe import RecipeBatch
-from dhs.lens.photometry import flux_nmgy
 from dhs.lens.psf import convolve_bands, gaussian_kernel, moffat_kernel, pixel_free_kernel
 from dhs.lens.raytrace import SourcePlacement, trace_arcs
 from dhs.lens.sie import LensParameters
@@ -27,7 +26,7 @@ class Renderer(Protocol):
         ...
 
     def observe(self, traced: torch.Tensor, *, recipes: RecipeBatch) -> torch.Tensor:
-        """(B, bands, N, N) float32 arcs in nMgy per pixel, after each band's own PSF, without noise."""
+        """(B, bands, N, N) float32: the unit-flux arcs after each band's own PSF; multiply by the fluxes in nMgy."""
         ...
 
 
@@ -73,8 +72,7 @@ class TorchRenderer:
 
     def _observe_chunk(self, traced: torch.Tensor, recipes: RecipeBatch) -> torch.Tensor:
         kernels = psf_kernels(_tensor(recipes.psf_fwhm_arcsec), psf=self._psf)
-        flux = _tensor(flux_nmgy(recipes.source_mag))
-        return flux[:, :, None, None] * convolve_bands(traced, kernels, effective=self._psf.convention == "effective")
+        return convolve_bands(traced, kernels, effective=self._psf.convention == "effective")
 
 
 class LenstronomyRenderer:
@@ -89,11 +87,10 @@ class LenstronomyRenderer:
 
     def observe(self, traced: torch.Tensor, *, recipes: RecipeBatch) -> torch.Tensor:
         """lenstronomy convolves inside its image model, so every band is traced again; ``traced`` is not used."""
-        flux = flux_nmgy(recipes.source_mag)
         kernels = psf_kernels(torch.from_numpy(recipes.psf_fwhm_arcsec.astype(np.float64)), psf=self._psf)
-        images = np.empty((*flux.shape, self._size_px, self._size_px), dtype=np.float32)
-        for i, band in np.ndindex(*flux.shape):
-            images[i, band] = flux[i, band] * self._unit_arc(recipes, i, kernel=self._kernel(kernels[i, band]))
+        images = np.empty((*recipes.psf_fwhm_arcsec.shape, self._size_px, self._size_px), dtype=np.float32)
+        for i, band in np.ndindex(*recipes.psf_fwhm_arcsec.shape):
+            images[i, band] = self._unit_arc(recipes, i, kernel=self._kernel(kernels[i, band]))
         return torch.from_numpy(images)
 
     def _kernel(self, kernel: torch.Tensor) -> np.ndarray:

@@ -78,18 +78,20 @@ def max_stretch(
     return (2 * kappa_max - 1).abs().clamp(min=1.0) + torch.hypot(lens.gamma1, lens.gamma2)
 
 
-def radial_caustic(theta_e_arcsec: float, *, axis_ratio: float, phi_rad: float, n_vertices: int = 64) -> np.ndarray:
-    """(n_vertices, 2) polygon of the SIE's cut, relative to the source-plane image of its centre, arcsec.
+def radial_caustics(
+    theta_e_arcsec: np.ndarray, *, axis_ratio: np.ndarray, phi_rad: np.ndarray, n_vertices: int = 64
+) -> np.ndarray:
+    """(P, n_vertices, 2) polygons of the SIE's cut for (P,) lenses, about the source-plane image of the centre, arcsec.
 
     A source inside it has at least two images (Kormann+1994, section 5). External shear does not change it:
     at the lens's centre the shear deflection is a constant.
     """
-    q = min(axis_ratio, MAX_AXIS_RATIO)
+    q = np.minimum(axis_ratio, MAX_AXIS_RATIO)[:, None]
     flattening = np.sqrt((1 - q) * (1 + q))
-    strength = theta_e_arcsec * np.sqrt(q) / flattening
+    strength = theta_e_arcsec[:, None] * np.sqrt(q) / flattening
     angle = np.arange(n_vertices) * (2 * np.pi / n_vertices)
     psi = np.hypot(q * np.cos(angle), np.sin(angle))
     major = -strength * np.arctan(flattening * np.cos(angle) / psi)
     minor = -strength * np.arctanh(flattening * np.sin(angle) / psi)
-    cos, sin = np.cos(phi_rad), np.sin(phi_rad)
-    return np.stack([cos * major - sin * minor, sin * major + cos * minor], axis=1)
+    cos, sin = np.cos(phi_rad)[:, None], np.sin(phi_rad)[:, None]
+    return np.stack([cos * major - sin * minor, sin * major + cos * minor], axis=-1)

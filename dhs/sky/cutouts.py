@@ -54,7 +54,7 @@ class CutoutSet:
     def stamp_size_px(self) -> int:
         return int(self.images.shape[-1])
 
-    def take(self, rows: np.ndarray) -> "CutoutSet":
+    def take(self, rows: np.ndarray | slice) -> "CutoutSet":
         """The galaxies at ``rows``."""
         return CutoutSet(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 

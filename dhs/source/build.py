@@ -5,6 +5,7 @@ from dhs.source.bank import open_bank
 from dhs.source.base import Source
 from dhs.source.clumpy import ClumpySourceBank
 from dhs.source.cosmos import build_cosmos_bank
+from dhs.source.resident import keep_if_small
 from dhs.source.sersic import SersicSourceBank
 
 SOURCE_KINDS: tuple[str, ...] = ("sersic", "clumpy", "cosmos")
@@ -19,9 +20,9 @@ def build_source(config: SourceConfig) -> Source:
     """
     match config:
         case SersicSource():
-            return SersicSourceBank(config)
+            return keep_if_small(SersicSourceBank(config))
         case ClumpySource():
-            return ClumpySourceBank(config)
+            return keep_if_small(ClumpySourceBank(config))
         case CosmosSource():
             if config.build_if_missing and not config.bank.exists():
                 build_cosmos_bank(config)

@@ -21,6 +21,18 @@ from dhs.train.module import LensFinder
 
 log = logging.getLogger("dhs")
 
+HARMLESS_WARNINGS = (
+    r".*does not have many workers.*",  # few workers suffice: batches come ready-made
+    r".*`__len__` could be inaccurate.*",  # workers share the epoch by whole batches (dhs.inject.stream)
+    r".*smaller than the logging interval.*",
+    r".*Checkpoint directory.*exists and is not empty.*",  # a resumed run
+    r".*your dataloader is not resumable.*",  # the DataModule is (dhs.train.data)
+    r".*sync_dist=True.*",  # val/auroc is computed from gathered scores, equal on every rank
+    r".*isinstance\(treespec, LeafSpec\).*",  # Lightning 2.6 with torch 2.13
+    r".*suggested max number of worker.*",
+)
+"""Warnings of Lightning and torch about what is our design, or their own business."""
+
 
 def fit(config: TrainConfig, *, injector: Injector, record: RunRecord) -> Path:
     """Train (or finish) the run of ``record`` and return its best checkpoint by val/pauroc."""
@@ -48,6 +60,8 @@ def last_checkpoint(run_dir: Path) -> Path | None:
 def build_trainer(config: TrainConfig, *, record: RunRecord, callbacks: list[Callback]) -> pl.Trainer:
     """The configured Trainer, writing into the run directory only."""
     settings = config.trainer
+    for name in ("pytorch_lightning", "lightning_fabric"):  # tips and greetings; warnings still show
+        logging.getLogger(name).setLevel(logging.WARNING)
     watch: list[Callback] = [
         EarlyStopping("val/pauroc", mode="max", patience=settings.patience, check_on_train_epoch_end=False),
         LearningRateMonitor(logging_interval="step"),
@@ -99,8 +113,6 @@ def _checkpoint_callbacks(config: TrainConfig, directory: Path) -> tuple[ModelCh
 
 def _fit(trainer: pl.Trainer, finder: LensFinder, *, data: InjectionData, resume_from: Path | None) -> None:
     with warnings.catch_warnings():
-        # Ours is the design these warn about: batches come ready-made from a sized iterable, and few workers suffice.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
+        for message in HARMLESS_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
         trainer.fit(finder, datamodule=data, ckpt_path=str(resume_from) if resume_from else None, weights_only=True)

@@ -21,9 +21,11 @@ class FinderNetwork(nn.Module):
     def __init__(self, config: ModelConfig, *, in_channels: int) -> None:
         super().__init__()
         self.backbone = build_backbone(config, in_channels=in_channels)
+        self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.metadata_mlp = None
-        # Convolutional timm networks call their feature width one thing, those with a pre-head layer another.
-        width = int(getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features)  # type: ignore[arg-type]
+        timm_network: Any = self.backbone
+        # Networks with a layer before the classifier (MobileNet) give that layer's features.
+        width: int = getattr(timm_network, "head_hidden_size", None) or timm_network.num_features
         if config.metadata:
             self.metadata_mlp = nn.Sequential(
                 nn.Linear(len(config.metadata), config.metadata_hidden),
@@ -37,7 +39,8 @@ class FinderNetwork(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, image: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
-        features = self.backbone(image)
+        # Channels last: 15-25% faster on CPUs, and what tensor cores want.
+        features = self.backbone(image.contiguous(memory_format=torch.channels_last))
         with torch.autocast(device_type=image.device.type, enabled=False):
             features = features.float()
             if self.metadata_mlp is not None:

@@ -43,8 +43,7 @@ WRONG = {
 @pytest.mark.parametrize("override", WRONG)
 def test_a_wrong_override_is_one_clear_line(override):
     with pytest.raises(ConfigError) as caught:
-        for job in expand([override], multirun=False):
-            compose_job("train", job, schema=TrainConfig)
+        compose_job("train", expand([override], multirun=False)[0], schema=TrainConfig)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     assert re.match(WRONG[override], message), message

@@ -5,65 +5,76 @@ import pytest
 
 from dhs.config.base import Range
 from dhs.config.injection import GridLens, PopulationColour, SeedSedColour, UniformLens
-from dhs.inject.prior import ArcDraw, Host, draw_arc
-from dhs.lens.sie import radial_caustic
+from dhs.inject.prior import Geometry, draw_geometry, draw_magnitudes
+from dhs.lens.sie import radial_caustics
 from dhs.rng import Purpose, keyed_rng
 
-UNKNOWN = Host(float("nan"), float("nan"))
 LENS, COLOUR = UniformLens(name="uniform"), PopulationColour(name="population")
 
 
-def draws(n: int = 3000, *, lens=LENS, colour=COLOUR, host: Host = UNKNOWN) -> list[ArcDraw]:
-    return [
-        draw_arc(keyed_rng(1, Purpose.TRAIN, 0, i), host=host, lens=lens, colour=colour, n_sources=50) for i in range(n)
-    ]
+def geometry(n: int = 3000, *, lens=LENS, light: tuple[float, float] = (float("nan"), float("nan"))) -> Geometry:
+    return draw_geometry(
+        [keyed_rng(1, Purpose.TRAIN, 0, i) for i in range(n)],
+        light_axis_ratio=np.full(n, light[0]),
+        light_angle_rad=np.full(n, light[1]),
+        lens=lens,
+        n_sources=50,
+    )
+
+
+def magnitudes(n: int = 3000, *, colour=COLOUR) -> np.ndarray:
+    return draw_magnitudes([keyed_rng(1, Purpose.TRAIN, 0, i) for i in range(n)], colour=colour, n_draws=1)[:, 0]
 
 
 def test_uniform_and_grid_einstein_radii():
-    theta = np.array([d.theta_e_arcsec for d in draws()])
+    theta = geometry().theta_e_arcsec
     assert theta.min() >= 0.5
     assert theta.max() <= 2.5
     assert theta.mean() == pytest.approx(1.5, abs=0.05)
-    grid = {d.theta_e_arcsec for d in draws(lens=GridLens(name="grid"))}
+    grid = set(geometry(lens=GridLens(name="grid")).theta_e_arcsec.tolist())
     assert grid == {0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5}
 
 
 def test_shear_is_half_normal_and_isotropic():
-    some = draws()
-    gamma = np.hypot([d.gamma1 for d in some], [d.gamma2 for d in some])
-    assert gamma.mean() == pytest.approx(0.05 * np.sqrt(2 / np.pi), rel=0.06)
-    assert abs(np.mean([d.gamma1 for d in some])) < 0.003
+    some = geometry()
+    assert np.hypot(some.gamma1, some.gamma2).mean() == pytest.approx(0.05 * np.sqrt(2 / np.pi), rel=0.06)
+    assert abs(some.gamma1.mean()) < 0.003
 
 
 def test_the_mass_follows_the_light_where_it_is_known():
-    known = draws(host=Host(0.7, 1.0))
-    assert np.mean([d.axis_ratio for d in known]) == pytest.approx(0.7, abs=0.02)
-    assert np.degrees(np.std([d.phi_rad for d in known])) == pytest.approx(10, rel=0.1)
-    unknown = np.array([d.axis_ratio for d in draws()])
-    assert unknown.min() >= 0.5
-    assert unknown.max() <= 1.0
+    known = geometry(light=(0.7, 1.0))
+    assert known.axis_ratio.mean() == pytest.approx(0.7, abs=0.02)
+    assert np.degrees(known.phi_rad.std()) == pytest.approx(10, rel=0.1)
+    unknown = geometry()
+    assert unknown.axis_ratio.min() >= 0.5
+    assert unknown.axis_ratio.max() <= 1.0
+    free = geometry(light=(0.2, 1.0), lens=UniformLens(name="uniform", follow_light=False))
+    assert free.axis_ratio.min() >= 0.5
 
 
 def test_sources_fill_the_caustic_uniformly_in_area():
     lens = UniformLens(name="uniform", theta_e_arcsec=Range(low=1.0, high=1.0), shear_sigma=0.0, centre_jitter_arcsec=0)
-    some = [d for d in draws(4000, lens=lens, host=Host(1.0, 0.0)) if d.axis_ratio == 1.0]
-    radius = np.hypot([d.source_x_arcsec for d in some], [d.source_y_arcsec for d in some])
+    some = geometry(4000, lens=lens, light=(1.0, 0.0))
+    some = some.take(np.flatnonzero(some.axis_ratio == 1.0))
+    radius = np.hypot(some.source_x_arcsec, some.source_y_arcsec)
     assert radius.max() <= 1.0
     assert np.mean(radius < 0.5) == pytest.approx(0.25, abs=0.03)
+    disc = geometry(lens=UniformLens(name="uniform", source_offset="fraction", shear_sigma=0.0))
+    offset = np.hypot(disc.source_x_arcsec - disc.lens_x_arcsec, disc.source_y_arcsec - disc.lens_y_arcsec)
+    assert (offset / disc.theta_e_arcsec).max() == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_source_offset_accounts_for_shear_at_a_displaced_centre():
-    lens = UniformLens(name="uniform", centre_jitter_arcsec=1.0, shear_sigma=0.3)
-    for d in draws(200, lens=lens):
-        x, y = d.lens_x_arcsec, d.lens_y_arcsec
-        centre = np.array([x - d.gamma1 * x - d.gamma2 * y, y - d.gamma2 * x + d.gamma1 * y])
-        offset = np.array([d.source_x_arcsec, d.source_y_arcsec]) - centre
-        polygon = radial_caustic(d.theta_e_arcsec, axis_ratio=d.axis_ratio, phi_rad=d.phi_rad)
-        assert np.hypot(*offset) <= np.hypot(*polygon.T).max() + 1e-9
+    some = geometry(200, lens=UniformLens(name="uniform", centre_jitter_arcsec=1.0, shear_sigma=0.3))
+    x, y = some.lens_x_arcsec, some.lens_y_arcsec
+    dx = some.source_x_arcsec - (x - some.gamma1 * x - some.gamma2 * y)
+    dy = some.source_y_arcsec - (y - some.gamma2 * x + some.gamma1 * y)
+    polygons = radial_caustics(some.theta_e_arcsec, axis_ratio=some.axis_ratio, phi_rad=some.phi_rad)
+    assert (np.hypot(dx, dy) <= np.hypot(polygons[..., 0], polygons[..., 1]).max(axis=1) + 1e-9).all()
 
 
 def test_magnitudes_are_faint_blue_and_follow_the_counts():
-    mags = np.array([d.source_mag for d in draws()])
+    mags = magnitudes()
     r = mags[:, 1]
     assert r.min() >= 22.5
     assert r.max() <= 26
@@ -75,11 +86,11 @@ def test_magnitudes_are_faint_blue_and_follow_the_counts():
 
 
 def test_the_seeds_sed_is_one_offset_by_redshift():
-    mags = np.array([d.source_mag for d in draws(200, colour=SeedSedColour(name="seed_sed"))])
+    mags = magnitudes(200, colour=SeedSedColour(name="seed_sed"))
     g_r = mags[:, 0] - mags[:, 1]
     assert g_r.min() >= -0.39 - 1e-9
     assert g_r.max() <= -0.30 + 1e-9
 
 
 def test_every_source_is_used():
-    assert {d.source_index for d in draws()} == set(range(50))
+    assert set(geometry().source_index.tolist()) == set(range(50))

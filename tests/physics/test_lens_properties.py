@@ -6,7 +6,7 @@ import torch
 
 from dhs.lens.psf import convolve_bands, gaussian_kernel, moffat_kernel
 from dhs.lens.raytrace import SourcePlacement, bilinear_sample, trace_arcs
-from dhs.lens.sie import LensParameters, max_stretch, radial_caustic, source_plane
+from dhs.lens.sie import LensParameters, max_stretch, radial_caustics, source_plane
 
 SCALE, TEMPLATE_SCALE = 0.262, 0.03
 
@@ -111,7 +111,7 @@ def test_max_stretch_bounds_the_footprint_of_every_pixel():
 
 def test_sources_inside_the_caustic_have_several_images_and_outside_one():
     q, theta_e = 0.7, 1.2
-    polygon = radial_caustic(theta_e, axis_ratio=q, phi_rad=0.4)
+    polygon = radial_caustics(np.array([theta_e]), axis_ratio=np.array([q]), phi_rad=np.array([0.4]))[0]
     model = lens(theta_e=theta_e, q=q, phi=0.4)
     for scale, several in ((0.9, True), (1.2, False)):
         for vertex in polygon[::8] * scale:

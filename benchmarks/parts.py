@@ -1,0 +1,183 @@
+"""What is measured: each function returns rows for benchmarks.run."""
+
+import itertools
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.peers import CachedLenstronomy, usual_lenstronomy
+from benchmarks.run import Rows, interleaved, rows_from
+from dhs.config.cli import compose_job
+from dhs.config.root import TrainConfig
+from dhs.constants import SOURCE_PIXEL_SCALE_ARCSEC
+from dhs.inject.build import build_injector
+from dhs.inject.recipe import RecipeBatch
+from dhs.inject.renderer import LenstronomyRenderer, TorchRenderer, psf_kernels
+from dhs.rng import Purpose
+from dhs.source.build import build_source
+
+ROUNDS = 7
+N_SYSTEMS = 64
+
+
+def quickstart(*overrides: str) -> TrainConfig:
+    """The configuration of `make train`."""
+    return compose_job("train", list(overrides), schema=TrainConfig)
+
+
+def renderer() -> Rows:
+    """64 wide-prior systems, clumpy 96x96 sources, 4x, three bands with Moffat kernels of their own, one thread."""
+    torch.set_num_threads(1)
+    config = quickstart("inject.acceptance.max_tries=1", "psf.convention=optical")
+    recipes = _recipes(config)
+    source = build_source(config.source)
+    settings: dict[str, Any] = {"psf": config.psf, "config": config.renderer, "size_px": 64}
+    ours, reference = TorchRenderer(source, **settings), LenstronomyRenderer(source, **settings)
+    cached = CachedLenstronomy(size_px=64, supersampling=config.renderer.supersampling)
+    templates = source.templates(recipes.source_index).images.numpy().astype(np.float64)
+    kernels = psf_kernels(torch.from_numpy(recipes.psf_fwhm_arcsec), psf=config.psf).numpy()
+
+    def torch_renderer() -> int:
+        ours.observe(ours.trace(recipes), recipes=recipes)
+        return len(recipes)
+
+    few = recipes.take(np.arange(16))
+    rates = interleaved(
+        {
+            "dhs torch renderer": torch_renderer,
+            "lenstronomy, three ImageModel calls": lambda: usual_lenstronomy(reference, few, None),
+            "lenstronomy, grid and model reused, one ray trace": lambda: cached.render(
+                recipes, templates, kernels, scale=SOURCE_PIXEL_SCALE_ARCSEC
+            ),
+        },
+        rounds=ROUNDS,
+    )
+    return rows_from(rates, part="renderer", unit="stamps/s", against="lenstronomy, three ImageModel calls")
+
+
+def stream() -> Rows:
+    """Finished training batches of one worker thread: acceptance, injection, preprocessing, augmentation."""
+    from dhs.train.batch import BatchMaker
+
+    torch.set_num_threads(1)
+    config = quickstart()
+    injector = build_injector(config)
+    maker = BatchMaker(
+        injector.cutouts,
+        preprocess_config=config.preprocess,
+        augment_config=config.augment,
+        metadata=config.model.metadata,
+    )
+    counter = itertools.count()
+
+    def batch(*, finish: bool) -> int:
+        start = next(counter) * 256
+        stamps = injector.stamps(np.arange(start, start + 256), purpose=Purpose.TRAIN)
+        if finish:
+            maker(stamps)
+        return 256
+
+    rates = interleaved(
+        {
+            "injected stamps (half carry an arc)": lambda: batch(finish=False),
+            "training batches (injected, normalised, augmented)": lambda: batch(finish=True),
+        },
+        rounds=ROUNDS,
+    )
+    return rows_from(rates, part="stream, one core", unit="stamps/s")
+
+
+def training() -> Rows:
+    """Optimiser steps on ready tensors and on the stream: one thread trains, one worker injects, on two cores."""
+    from dhs.train.data import InjectionData
+    from dhs.train.losses import loss_per_sample
+    from dhs.train.module import LensFinder
+
+    rows: Rows = []
+    for name, overrides in (("quickstart network", ()), ("resnet10t", ("model.backbone_kwargs={}",))):
+        config = quickstart(*overrides)
+        injector = build_injector(config)
+        finder = LensFinder(config).train()
+        data = InjectionData(injector, config=config)
+        optimizer: Any = finder.configure_optimizers()
+        stored = list(itertools.islice(iter(data.loader(Purpose.TRAIN)), 30))
+
+        def steps(
+            batches: Any,
+            *,
+            threads: int,
+            finder: Any = finder,
+            config: Any = config,
+            optimizer: Any = optimizer["optimizer"],
+        ) -> int:
+            torch.set_num_threads(threads)
+            done = 0
+            for batch in batches:
+                optimizer.zero_grad()
+                logits = finder(batch["image"], batch["metadata"])
+                loss_per_sample(logits, batch["label"], config=config.loss).mean().backward()
+                optimizer.step()
+                done += len(logits)
+            return done
+
+        flow = itertools.chain.from_iterable(iter(data.loader(Purpose.TRAIN, epoch=e)) for e in itertools.count())
+        for _ in range(20):
+            next(flow)
+
+        def streamed(flow: Any = flow, steps: Any = steps) -> int:
+            return steps(itertools.islice(flow, 30), threads=1)
+
+        rates = interleaved(
+            {
+                f"{name}: ready tensors, 1 thread": lambda steps=steps, stored=stored: steps(stored, threads=1),
+                f"{name}: ready tensors, 2 threads": lambda steps=steps, stored=stored: steps(stored, threads=2),
+                f"{name}: injected on the fly, 1 thread + 1 worker": streamed,
+            },
+            rounds=5,
+        )
+        rows += rows_from(rates, part="training", unit="stamps/s", against=f"{name}: ready tensors, 1 thread")
+    return rows
+
+
+def mock_sky() -> Rows:
+    """Mock galaxies drawn from nothing, all processes, writing included."""
+    from dhs.sky.build import load_sky
+
+    config = quickstart("max_galaxies=2048")
+    values = []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as cache:
+            started = time.perf_counter()
+            load_sky(config.sky, cache_dir=Path(cache), max_galaxies=config.max_galaxies)
+            values.append(2048 / (time.perf_counter() - started))
+    return rows_from({"mock galaxies drawn (all cores)": values}, part="sky", unit="galaxies/s")
+
+
+def bank() -> Rows:
+    """Bank of the COSMOS example catalogue, one process, writing included; nothing where the data are absent."""
+    from dhs.source.cosmos import build_cosmos_bank
+
+    try:
+        config = quickstart("experiment=real_example")
+    except ValueError as error:
+        print(f"  skipped: {error}")
+        return []
+    values = []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as folder:
+            source = config.source.model_copy(update={"bank": Path(folder) / "bank.h5"})
+            started = time.perf_counter()
+            summary = build_cosmos_bank(source)  # type: ignore[arg-type]
+            values.append(summary.n_sources / (time.perf_counter() - started))
+    return rows_from({"accepted sources": values}, part="bank", unit="sources/s")
+
+
+def _recipes(config: TrainConfig) -> RecipeBatch:
+    """The first 64 injections of the stream."""
+    injector = build_injector(config)
+    indices = injector.injected_indices(np.arange(4 * N_SYSTEMS), purpose=Purpose.BENCHMARK)[:N_SYSTEMS]
+    return injector.stamps(np.array(indices), purpose=Purpose.BENCHMARK).recipes

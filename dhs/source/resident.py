@@ -1,0 +1,41 @@
+"""A source whose templates are all drawn once and kept: small parametric sources need not be drawn again."""
+
+import numpy as np
+import torch
+
+from dhs.source.base import Source, Templates
+
+RESIDENT_LIMIT_BYTES = 256 * 1024**2
+"""Larger sources are drawn as they are needed."""
+
+_BATCH = 64
+
+
+class ResidentSource:
+    """All templates of ``source`` in one tensor, which forked workers share."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.name, self.n_sources = source.name, source.n_sources
+        self.stamp_size_px, self.pixel_scale_arcsec = source.stamp_size_px, source.pixel_scale_arcsec
+        parts = [
+            source.templates(np.arange(start, min(start + _BATCH, source.n_sources)))
+            for start in range(0, source.n_sources, _BATCH)
+        ]
+        self._images = torch.cat([part.images for part in parts])
+        self._support = torch.cat([part.support_radius_arcsec for part in parts])
+
+    def templates(self, indices: np.ndarray) -> Templates:
+        if len(indices) and (indices.min() < 0 or indices.max() >= self.n_sources):
+            raise IndexError(f"source index outside [0, {self.n_sources})")
+        index = torch.from_numpy(indices)
+        return Templates(self._images[index], self._support[index])
+
+    def half_light_radius_arcsec(self, indices: np.ndarray) -> np.ndarray:
+        return self._source.half_light_radius_arcsec(indices)
+
+
+def keep_if_small(source: Source) -> Source:
+    """``source`` with its templates resident, where they fit in RESIDENT_LIMIT_BYTES."""
+    size = source.n_sources * source.stamp_size_px**2 * 4
+    return ResidentSource(source) if size <= RESIDENT_LIMIT_BYTES else source
