@@ -40,7 +40,6 @@ class EvaluateConfig(Section):
     bin_fpr: Fraction = Field(1e-2, description="recall by bin and per-class rates are given at this FPR")
     bootstrap_resamples: Annotated[int, Field(ge=100, le=100_000)] = 1000
     batch_size: Annotated[int, Field(ge=1)] = 256
-    gallery_size: Annotated[int, Field(ge=1, le=100)] = 12
 
 
 class InjectionRoot(Section):

@@ -48,6 +48,7 @@ def fit(config: TrainConfig, *, injector: Injector, record: RunRecord) -> Path:
     if resume_from:
         log.info("resuming from %s", resume_from)
     _fit(trainer, finder, data=InjectionData(injector, config=config), resume_from=resume_from)
+    trainer.save_checkpoint(checkpoints / "last.ckpt")  # whatever the interval, the last state is the final one
     return checkpoints / "best.ckpt"
 
 
