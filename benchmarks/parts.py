@@ -98,7 +98,10 @@ def training() -> Rows:
     from dhs.train.module import LensFinder
 
     rows: Rows = []
-    for name, overrides in (("quickstart network", ()), ("resnet10t", ("model.backbone_kwargs={}",))):
+    for name, overrides in (
+        ("quickstart network", ()),
+        ("resnet10t, full width", ("model.backbone_kwargs.channels=[64,128,256,512]",)),
+    ):
         config = quickstart(*overrides)
         injector = build_injector(config)
         finder = LensFinder(config).train()

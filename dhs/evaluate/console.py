@@ -40,7 +40,8 @@ def _class_table(summary: Summary) -> Table:
     table.add_column(threshold_words(summary), justify="right")
     table.add_column("p > 0.5", justify="right")
     at_half = {cell["name"]: cell for cell in summary["by_class"]["at_half"]}
-    for cell in summary["by_class"]["at_operating_point"]:
+    present = [cell for cell in summary["by_class"]["at_operating_point"] if cell["n"]]  # a warning names the others
+    for cell in present:
         row = (cell["name"], f"{cell['n']:,}", rate(cell), rate(at_half[cell["name"]]))
         table.add_row(*(Text(text) for text in row))
     return table

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from dhs.source.base import Source, Templates
+from dhs.source.parametric import checked_indices
 
 RESIDENT_LIMIT_BYTES = 256 * 1024**2
 """Larger sources are drawn as they are needed."""
@@ -26,9 +27,7 @@ class ResidentSource:
         self._support = torch.cat([part.support_radius_arcsec for part in parts])
 
     def templates(self, indices: np.ndarray) -> Templates:
-        if len(indices) and (indices.min() < 0 or indices.max() >= self.n_sources):
-            raise IndexError(f"source index outside [0, {self.n_sources})")
-        index = torch.from_numpy(indices)
+        index = torch.from_numpy(checked_indices(indices, n_sources=self.n_sources, name=self.name))
         return Templates(self._images[index], self._support[index])
 
     def half_light_radius_arcsec(self, indices: np.ndarray) -> np.ndarray:

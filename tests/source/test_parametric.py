@@ -11,6 +11,8 @@ from dhs.config.base import Range
 from dhs.config.source import ClumpySource, SersicSource
 from dhs.source import measure
 from dhs.source.build import SOURCE_KINDS, build_source
+from dhs.source.clumpy import ClumpySourceBank
+from dhs.source.resident import ResidentSource
 from dhs.source.sersic import SersicRaster, SersicSourceBank, mirror, sersic_parameters
 
 SCALE = 0.03
@@ -20,9 +22,12 @@ CONFIGS = {
 }
 
 
+BANKS = {"sersic": SersicSourceBank, "clumpy": ClumpySourceBank}
+
+
 @pytest.fixture(params=sorted(CONFIGS))
 def source(request):
-    return build_source(CONFIGS[request.param])
+    return BANKS[request.param](CONFIGS[request.param])
 
 
 def drawn(*, n: float, r_e: float, q: float, angle_rad: float) -> np.ndarray:
@@ -101,10 +106,10 @@ def test_cutting_the_support_of_a_small_source_costs_less_than_a_thousandth_of_i
 def test_a_template_depends_on_seed_and_index_alone(source):
     batch = source.templates(np.arange(37)).images
     alone = source.templates(np.array([17])).images[0]
-    again = build_source(source.config).templates(np.array([400, 17, 3, 17, 250])).images
+    again = BANKS[source.name](source.config).templates(np.array([400, 17, 3, 17, 250])).images
     assert torch.equal(batch[17], alone), "one recipe, one stamp, bit for bit, whatever it is drawn with"
     assert torch.equal(again[1], alone) and torch.equal(again[3], alone)
-    other = build_source(source.config.model_copy(update={"seed": 8})).templates(np.array([17])).images[0]
+    other = BANKS[source.name](source.config.model_copy(update={"seed": 8})).templates(np.array([17])).images[0]
     assert (other - alone).abs().max() > 1e-4
     assert (batch[0] - batch[1]).abs().max() > 1e-4
 
@@ -112,6 +117,19 @@ def test_a_template_depends_on_seed_and_index_alone(source):
 def test_a_pickled_source_gives_the_same_templates(source):
     copy = pickle.loads(pickle.dumps(source))
     assert torch.equal(copy.templates(np.arange(5)).images, source.templates(np.arange(5)).images)
+
+
+def test_a_small_source_is_kept_resident_and_stays_the_same(source):
+    kept = build_source(source.config)
+    assert isinstance(kept, ResidentSource)
+    indices = np.array([3, 499, 17, 3])
+    for ours, theirs in zip(kept.templates(indices), source.templates(indices), strict=True):
+        assert torch.equal(ours, theirs)
+    assert (kept.half_light_radius_arcsec(indices) == source.half_light_radius_arcsec(indices)).all()
+    with pytest.raises(IndexError, match="index 500 is outside"):
+        kept.templates(np.array([500]))
+    large = source.config.model_copy(update={"n_sources": 10_000})
+    assert not isinstance(build_source(large), ResidentSource)
 
 
 @pytest.mark.parametrize("index", [-1, 500])
@@ -152,7 +170,7 @@ def test_clumpy_galaxies_are_clumpier_than_smooth_ones_of_the_same_discs():
 
 
 def test_knots_hold_their_share_of_the_light_and_lie_in_the_disc():
-    disc, knots = build_source(CONFIGS["clumpy"]).parameters(np.arange(500))
+    disc, knots = ClumpySourceBank(CONFIGS["clumpy"]).parameters(np.arange(500))
     share = knots.flux.sum(axis=1)
     assert share.min() >= 0.1 and share.max() <= 0.6
     n_knots = (knots.flux > 0).sum(axis=1)
