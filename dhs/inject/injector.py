@@ -145,15 +145,8 @@ class Injector:
             )
             return rows, injected
         injected = np.array([rng.random() < self._inject.positive_fraction for rng in rngs])
-        fractions = [rng.random() for rng in rngs]
-        rows = np.array(
-            [
-                (pool.hosts if positive else pool.negatives)[
-                    int(fraction * len(pool.hosts if positive else pool.negatives))
-                ]
-                for positive, fraction in zip(injected, fractions, strict=True)
-            ]
-        )
+        choices = [pool.hosts if positive else pool.negatives for positive in injected]
+        rows = np.array([choice[int(rng.random() * len(choice))] for choice, rng in zip(choices, rngs, strict=True)])
         return rows, injected
 
     def _pool(self, split: str) -> Pool:
