@@ -32,7 +32,7 @@ def train(job: Job[TrainConfig]) -> int:
     _log_to(run_dir / "run.log")
     try:
         _train(config, record)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         record.update(state="interrupted")
         log.info("interrupted; the same command continues %s", run_dir)
         return 130

@@ -131,6 +131,9 @@ def test_unpaired_hosts_and_controls_are_different_galaxies(injector):
         pool = injector.pool(purpose)
         assert len(np.intersect1d(pool.hosts, pool.negatives)) == 0
         assert set(injector.cutouts.kind[pool.hosts]) == {CLASSES.index("lrg")}
+    train = injector.pool(Purpose.TRAIN)
+    controls = (injector.cutouts.kind[train.negatives] == CLASSES.index("lrg")).sum()
+    assert 0.35 < len(train.hosts) / (len(train.hosts) + controls) < 0.65, "a hash halves the LRGs"
     splits = [
         set(injector.pool(p).hosts) | set(injector.pool(p).negatives)
         for p in (Purpose.TRAIN, Purpose.VAL, Purpose.TEST)

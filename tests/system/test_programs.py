@@ -105,6 +105,20 @@ def test_kill_9_in_mid_epoch_and_the_same_command_ends_with_the_same_weights(fin
     assert json.loads((run_dir / "status.json").read_text())["attempt"] == 2
 
 
+def test_an_interrupted_run_says_so_and_can_go_on(cache_dir, tmp_path):
+    overrides = small(cache_dir, tmp_path, "trainer.max_epochs=500", "trainer.patience=500")
+    process = subprocess.Popen(command("train.py", *overrides), cwd=REPO, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command continues" in output
+    (status,) = tmp_path.glob("*/status.json")
+    assert json.loads(status.read_text())["state"] == "interrupted"
+
+
 def test_a_sweep_runs_every_combination(cache_dir, tmp_path):
     result = run(
         "train.py",
