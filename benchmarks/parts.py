@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.measure import Rows, interleaved, rows_from
 from benchmarks.peers import CachedLenstronomy, usual_lenstronomy
-from benchmarks.run import Rows, interleaved, rows_from
 from dhs.config.cli import compose_job
 from dhs.config.root import TrainConfig
 from dhs.constants import SOURCE_PIXEL_SCALE_ARCSEC

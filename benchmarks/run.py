@@ -17,8 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import parts as library
+from benchmarks.measure import Rows
+
 RESULTS = Path(__file__).parent / "results"
-Rows = list[dict[str, Any]]
 
 
 def machine() -> dict[str, Any]:
@@ -34,39 +36,6 @@ def machine() -> dict[str, Any]:
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"cpu": model, "cores": os.cpu_count(), "memory_gib": round(memory_gib), "gpu": gpu, **versions()}
-
-
-def interleaved(candidates: dict[str, Callable[[], int]], *, rounds: int) -> dict[str, list[float]]:
-    """Items per second of each candidate, one measurement a round, all candidates in every round."""
-    rates: dict[str, list[float]] = {name: [] for name in candidates}
-    for work in candidates.values():
-        work()
-    for _ in range(rounds):
-        for name, work in candidates.items():
-            started = time.perf_counter()
-            items = work()
-            rates[name].append(items / (time.perf_counter() - started))
-    return rates
-
-
-def rows_from(rates: dict[str, list[float]], *, part: str, unit: str, against: str | None = None) -> Rows:
-    """One row a candidate: median, minimum, maximum, and the median of the per-round ratio to ``against``."""
-    rows = []
-    for name, values in rates.items():
-        row = {
-            "part": part,
-            "what": name,
-            "unit": unit,
-            "median": statistics.median(values),
-            "min": min(values),
-            "max": max(values),
-            "rounds": len(values),
-        }
-        if against:
-            row["ratio"] = statistics.median(a / b for a, b in zip(values, rates[against], strict=True))
-            row["ratio_to"] = against
-        rows.append(row)
-    return rows
 
 
 def config_errors() -> Rows:
@@ -119,8 +88,6 @@ def write(rows: Rows) -> Path:
 
 
 def main(parts: list[str]) -> None:
-    from benchmarks import parts as library
-
     available: dict[str, Callable[[], Rows]] = {
         "config": config_errors,
         "renderer": library.renderer,

@@ -8,7 +8,7 @@ import numpy as np
 from dhs.config.sky import MockSky, SkyConfig
 from dhs.sky.cutouts import CutoutSet
 from dhs.sky.files import load_files_sky
-from dhs.sky.mock import load_mock_sky
+from dhs.sky.mock_cache import load_mock_sky
 
 
 def load_sky(

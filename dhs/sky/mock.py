@@ -6,23 +6,19 @@ mock_noise (noise, masks), mock_photometry, mock_galaxies (classes), mock_field 
 galaxies, saturated stars, PSF ellipticity and wings, artefacts, extinction, clustering beyond a shared colour.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from dhs.config.sky import ClassWeights, MockSky
 from dhs.constants import CLASSES, PIXEL_SCALE_ARCSEC
 from dhs.rng import Purpose, keyed_rng
-from dhs.sky.cutouts import CutoutSet
 from dhs.sky.depth import sigma_of_depth
 from dhs.sky.mock_conditions import draw_conditions
 from dhs.sky.mock_field import draw_field
 from dhs.sky.mock_galaxies import MAX_OFFSET_PX, Place, draw_galaxy_of_class
 from dhs.sky.mock_noise import add_noise, draw_bad_pixels, draw_noise
 from dhs.sky.mock_scene import draw_scene
-from dhs.sky.splits import split_of_position
 
 
 @dataclass(frozen=True)
@@ -41,21 +37,6 @@ class MockGalaxy:
     mag: np.ndarray
     axis_ratio: float
     position_angle_rad: float
-
-
-def load_mock_sky(config: MockSky, *, cache_dir: Path, progress: Callable[[int, int], None] | None = None) -> CutoutSet:
-    """The first ``config.n_galaxies`` galaxies of the mock survey, drawn where the cache lacks them.
-
-    ``progress(done, total)`` is called after each chunk. Everything is held in memory: 110 kB a galaxy of 64 px.
-    """
-    from dhs.sky.mock_cache import load_chunks
-
-    arrays = load_chunks(config, cache_dir=cache_dir, progress=progress)
-    return CutoutSet(
-        target_id=np.arange(config.n_galaxies, dtype=np.int64),
-        split=split_of_position(arrays["ra_deg"], arrays["dec_deg"], config=config.split),
-        **arrays,
-    )
 
 
 def draw_mock_galaxy(config: MockSky, *, index: int) -> MockGalaxy:

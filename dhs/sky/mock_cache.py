@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from dhs.config.sky import MockSky
+from dhs.sky.cutouts import CutoutSet
 from dhs.sky.mock import draw_mock_galaxy
+from dhs.sky.splits import split_of_position
 
 CODE_VERSION = 5
 """Raise it with every change of what a galaxy looks like: old caches are then left alone, not mixed in."""
@@ -36,6 +38,19 @@ def survey_dir(config: MockSky, *, cache_dir: Path) -> Path:
     decides = config.model_dump(mode="json", exclude={"name", "n_galaxies", "num_processes", "split"})
     text = json.dumps({**decides, "code_version": CODE_VERSION}, sort_keys=True)
     return cache_dir / f"mock-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def load_mock_sky(config: MockSky, *, cache_dir: Path, progress: Callable[[int, int], None] | None = None) -> CutoutSet:
+    """The first ``config.n_galaxies`` galaxies of the mock survey, drawn where the cache lacks them.
+
+    ``progress(done, total)`` is called after each chunk. Everything is held in memory: 110 kB a galaxy of 64 px.
+    """
+    arrays = load_chunks(config, cache_dir=cache_dir, progress=progress)
+    return CutoutSet(
+        target_id=np.arange(config.n_galaxies, dtype=np.int64),
+        split=split_of_position(arrays["ra_deg"], arrays["dec_deg"], config=config.split),
+        **arrays,
+    )
 
 
 def load_chunks(config: MockSky, *, cache_dir: Path, progress: Progress | None = None) -> Arrays:

@@ -8,7 +8,7 @@ import pytest
 
 from dhs.config.sky import ClassWeights, MockSky, SplitConfig
 from dhs.sky.cutouts import CutoutSet
-from dhs.sky.mock import load_mock_sky
+from dhs.sky.mock_cache import load_mock_sky
 
 
 def make_config(n_galaxies: int = 256, **changes: object) -> MockSky:

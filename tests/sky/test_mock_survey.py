@@ -12,8 +12,8 @@ from dhs.constants import CLASSES
 from dhs.sky import mock_cache
 from dhs.sky.build import load_sky
 from dhs.sky.cutouts import CutoutSet, good_pixels
-from dhs.sky.mock import class_of_fraction, draw_mock_galaxy, load_mock_sky
-from dhs.sky.mock_cache import chunk_path, survey_dir
+from dhs.sky.mock import class_of_fraction, draw_mock_galaxy
+from dhs.sky.mock_cache import chunk_path, load_mock_sky, survey_dir
 from dhs.sky.splits import split_of_position
 
 Config = Callable[..., MockSky]
