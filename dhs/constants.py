@@ -6,15 +6,11 @@ BANDS: tuple[str, ...] = ("g", "r", "z")
 PIXEL_SCALE_ARCSEC = 0.262
 """Legacy Survey coadd pixel (legacysurvey.org/dr10/description)."""
 
-STAMP_SIZE_PX = 64
-"""Default stamp: 64 px = 16.8 arcsec."""
-
 AB_ZERO_POINT_MAG = 22.5
 """A nanomaggie is an AB magnitude of 22.5: flux = 10**((22.5 - mag) / 2.5)."""
 
-SOURCE_STAMP_SIZE_PX = 96
 SOURCE_PIXEL_SCALE_ARCSEC = 0.03
-"""Source templates: 96 px at the HST/ACS drizzled scale, unit total flux."""
+"""Source templates: the HST/ACS drizzled scale."""
 
 BAD_MASKBITS: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 10, 11)
 """DR10 MASKBITS that make a pixel bad (SCIENCE: NPRIMARY, BRIGHT, SATUR_*, ALLMASK_*, BAILOUT, MEDIUM)."""

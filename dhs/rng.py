@@ -23,7 +23,6 @@ class Purpose(IntEnum):
     BANK = 7
     SHEET = 8
     BOOTSTRAP = 9
-    NETWORK = 10
     BENCHMARK = 11
     PHOTOMETRY = 12
 
