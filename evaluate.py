@@ -9,7 +9,7 @@ from dhs.config.root import EvaluateRoot
 
 
 def main(job: Job[EvaluateRoot]) -> int:
-    from dhs.commands import evaluate  # after validation: a wrong override must not wait for torch
+    from dhs.commands.evaluate import evaluate  # after validation: a wrong override must not wait for torch
 
     return evaluate(job)
 

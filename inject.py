@@ -9,7 +9,7 @@ from dhs.config.root import InjectRoot
 
 
 def main(job: Job[InjectRoot]) -> int:
-    from dhs.commands import inject  # after validation: a wrong override must not wait for torch
+    from dhs.commands.inject import inject  # after validation: a wrong override must not wait for torch
 
     return inject(job)
 

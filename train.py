@@ -9,7 +9,7 @@ from dhs.config.root import TrainConfig
 
 
 def main(job: Job[TrainConfig]) -> int:
-    from dhs.commands import train  # after validation: a wrong override must not wait for torch
+    from dhs.commands.train import train  # after validation: a wrong override must not wait for torch
 
     return train(job)
 

@@ -38,7 +38,7 @@ def renderer() -> Rows:
     settings: dict[str, Any] = {"psf": config.psf, "config": config.renderer, "size_px": 64}
     ours, reference = TorchRenderer(source, **settings), LenstronomyRenderer(source, **settings)
     cached = CachedLenstronomy(size_px=64, supersampling=config.renderer.supersampling)
-    templates = source.templates(recipes.source_index).images.numpy().astype(np.float64)
+    templates = source.templates(recipes.source_index).each()[:, 0].numpy().astype(np.float64)
     kernels = psf_kernels(torch.from_numpy(recipes.psf_fwhm_arcsec), psf=config.psf).numpy()
 
     def torch_renderer() -> int:

@@ -16,6 +16,7 @@ from dhs.config.injection import (
 )
 from dhs.config.sky import FilesSky, SkyConfig
 from dhs.config.source import CosmosSource, SourceConfig
+from dhs.config.tasks import BankTask, TaskConfig
 from dhs.config.training import (
     AugmentConfig,
     LoggerConfig,
@@ -120,23 +121,6 @@ class TrainConfig(InjectionRoot):
                 f"trainer.batch_size = {self.trainer.batch_size}, or an epoch has no batch"
             )
         return self
-
-
-class BankTask(Section):
-    """Build a source bank from a GalSim RealGalaxyCatalog."""
-
-    name: Literal["bank"]
-
-
-class SheetTask(Section):
-    """Draw a contact sheet of injected stamps, with the arc alone: look before you train."""
-
-    name: Literal["sheet"]
-    n_stamps: Annotated[int, Field(ge=1, le=400)] = 24
-    output: Path = Field(description="PNG; a CSV of the recipes is written beside it")
-
-
-TaskConfig = Annotated[BankTask | SheetTask, Field(discriminator="name")]
 
 
 class InjectRoot(InjectionRoot):

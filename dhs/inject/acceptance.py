@@ -16,7 +16,7 @@ import torch
 
 from dhs.config.injection import Acceptance, ColourConfig, LensConfig
 from dhs.constants import BANDS
-from dhs.inject.prior import Geometry, Rngs, draw_geometry, draw_magnitudes
+from dhs.inject.prior import ChooseSource, Geometry, Rngs, draw_geometry, draw_magnitudes
 from dhs.inject.recipe import RecipeBatch, recipes_from
 from dhs.inject.renderer import Renderer
 from dhs.lens.photometry import ArcSnr, arc_snr, flux_nmgy
@@ -31,7 +31,7 @@ class Priors(NamedTuple):
 
     lens: LensConfig
     colour: ColourConfig
-    n_sources: int
+    choose_source: ChooseSource
 
 
 class ArcBatch(NamedTuple):
@@ -74,7 +74,7 @@ def draw_arcs(
     return ArcBatch(
         recipes=recipes_from(cutouts, rows, geometry=geometry, source_mag=source_mag),
         images_nmgy=images,
-        magnification=traced.sum(dim=(-2, -1)).numpy(),
+        magnification=magnification(traced),
         snr=arc_snr(images, invvar=invvar, good=good),
         accepted=passed & bright,
     )
@@ -89,9 +89,9 @@ def _geometry(
     renderer: Renderer,
     acceptance: Acceptance | None,
 ) -> tuple[Geometry, torch.Tensor, np.ndarray]:
-    """Geometries, their traced unit arcs (P, N, N), and whether they passed (P,)."""
+    """Geometries, their traced unit arcs (P, C, N, N), and whether they passed (P,)."""
     size = cutouts.stamp_size_px
-    traced = torch.zeros(len(rows), size, size)
+    traced = torch.zeros(len(rows), renderer.n_channels, size, size)
     passed = np.zeros(len(rows), dtype=bool)
     kept: list[tuple[np.ndarray, Geometry]] = []
     pending, tries_left = np.arange(len(rows)), acceptance.max_tries if acceptance else 1
@@ -104,7 +104,7 @@ def _geometry(
             light_axis_ratio=np.asarray(cutouts.axis_ratio[rows[owners]], dtype=np.float64),
             light_angle_rad=np.asarray(cutouts.position_angle_rad[rows[owners]], dtype=np.float64),
             lens=priors.lens,
-            n_sources=priors.n_sources,
+            choose_source=priors.choose_source,
         )
         is_last = np.tile(np.arange(each) == each - 1, len(pending)) & (tries_left == 0)
         ok, images, position = _trace_promising(
@@ -135,7 +135,7 @@ def _trace_promising(
         return ok, torch.zeros(0), position
     images = renderer.trace(recipes.take(promising))
     if acceptance:
-        ok[promising] &= images.sum(dim=(-2, -1)).numpy() >= acceptance.min_magnification
+        ok[promising] &= magnification(images) >= acceptance.min_magnification
     return ok, images, position
 
 
@@ -158,6 +158,11 @@ def _brightness(
         if len(pending) == 0:
             break
     return chosen, bright
+
+
+def magnification(traced: torch.Tensor) -> np.ndarray:
+    """(B,) total magnification of (B, C, N, N) lensed unit-flux sources; the mean over the channels."""
+    return traced.sum(dim=(-2, -1)).mean(dim=1).numpy()
 
 
 def _flux(mags: np.ndarray) -> torch.Tensor:

@@ -21,7 +21,7 @@ def build_injector(config: InjectionRoot, *, progress: Progress | None = None) -
     return Injector(
         cutouts,
         renderer=renderer,
-        n_sources=source.n_sources,
+        choose_source=source.choose,
         seed=config.seed,
         lens=config.lens,
         colour=config.colour,

@@ -14,6 +14,7 @@ import torch
 from dhs.config.injection import ColourConfig, InjectConfig, LensConfig
 from dhs.constants import CLASSES
 from dhs.inject.acceptance import Priors, draw_arcs
+from dhs.inject.prior import ChooseSource
 from dhs.inject.recipe import RecipeBatch, controls
 from dhs.inject.renderer import Renderer
 from dhs.rng import Purpose, derived_rng, keyed_rng, stable_fraction
@@ -66,7 +67,7 @@ class Injector:
         cutouts: CutoutSet,
         *,
         renderer: Renderer,
-        n_sources: int,
+        choose_source: ChooseSource,
         seed: int,
         lens: LensConfig,
         colour: ColourConfig,
@@ -74,7 +75,7 @@ class Injector:
     ) -> None:
         self.cutouts = cutouts
         self._renderer, self._seed, self._inject = renderer, seed, inject
-        self._priors = Priors(lens, colour, n_sources)
+        self._priors = Priors(lens, colour, choose_source)
         self._pools = {split: self._pool(split) for split in ("train", "val", "test")}
 
     def pool(self, purpose: Purpose) -> Pool:

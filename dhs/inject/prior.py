@@ -3,7 +3,7 @@
 Every draw takes a fixed number of variates from its own generator; the arithmetic runs on whole batches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -20,6 +20,8 @@ _UNIFORMS, _NORMALS = 9, 5
 """Variates of one geometry."""
 
 Rngs = Sequence[np.random.Generator]
+ChooseSource = Callable[[np.ndarray], np.ndarray]
+"""`dhs.source.base.Source.choose`."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,12 @@ class Geometry:
 
 
 def draw_geometry(
-    rngs: Rngs, *, light_axis_ratio: np.ndarray, light_angle_rad: np.ndarray, lens: LensConfig, n_sources: int
+    rngs: Rngs,
+    *,
+    light_axis_ratio: np.ndarray,
+    light_angle_rad: np.ndarray,
+    lens: LensConfig,
+    choose_source: ChooseSource,
 ) -> Geometry:
     """One lens and source position for each of P generators; (P,) shapes of the galaxies' light, NaN where unknown."""
     # Uniforms and normals of one draw together: a generator may serve several draws of this batch.
@@ -64,7 +71,7 @@ def draw_geometry(
         gamma2=gamma2,
         lens_x_arcsec=x,
         lens_y_arcsec=y,
-        source_index=np.minimum((u[:, 7] * n_sources).astype(np.int64), n_sources - 1),
+        source_index=choose_source(u[:, 7]),
         # The shear acts about the frame's centre: the lens's centre maps to x - (g1 x + g2 y), and so on.
         source_x_arcsec=x - (gamma1 * x + gamma2 * y) + offset[:, 0],
         source_y_arcsec=y - (gamma2 * x - gamma1 * y) + offset[:, 1],

@@ -21,8 +21,12 @@ from dhs.source.base import Source, Templates
 class Renderer(Protocol):
     """Pure functions of the recipes, in two steps: magnification is known before the costlier half."""
 
+    n_channels: int
+
     def trace(self, recipes: RecipeBatch) -> torch.Tensor:
-        """(B, N, N) float32 lensed images of unit-flux sources before the PSF; their sums are the magnifications."""
+        """(B, C, N, N) float32 lensed images of unit-flux sources before the PSF; their sums are the magnifications.
+
+        C is that of the source: 1, or the number of bands."""
         ...
 
     def observe(self, traced: torch.Tensor, *, recipes: RecipeBatch) -> torch.Tensor:
@@ -44,6 +48,7 @@ class TorchRenderer:
 
     def __init__(self, source: Source, *, psf: PsfConfig, config: RendererConfig, size_px: int) -> None:
         self._source, self._psf, self._config, self._size_px = source, psf, config, size_px
+        self.n_channels = source.n_channels
 
     def trace(self, recipes: RecipeBatch) -> torch.Tensor:
         return torch.cat([self._trace_chunk(recipes.take(chunk)) for chunk in self._chunks(len(recipes))])
@@ -60,7 +65,7 @@ class TorchRenderer:
     def _trace_chunk(self, recipes: RecipeBatch) -> torch.Tensor:
         templates = self._source.templates(recipes.source_index)
         return trace_arcs(
-            templates.images,
+            templates.each(),
             lens=lens_parameters(recipes),
             placement=source_placement(recipes, templates),
             template_pixel_scale_arcsec=self._source.pixel_scale_arcsec,
@@ -80,9 +85,13 @@ class LenstronomyRenderer:
 
     def __init__(self, source: Source, *, psf: PsfConfig, config: RendererConfig, size_px: int) -> None:
         self._source, self._psf, self._config, self._size_px = source, psf, config, size_px
+        self.n_channels = source.n_channels
 
     def trace(self, recipes: RecipeBatch) -> torch.Tensor:
-        images = [self._unit_arc(recipes, i, kernel=None) for i in range(len(recipes))]
+        images = [
+            [self._unit_arc(recipes, i, channel=channel, kernel=None) for channel in range(self._source.n_channels)]
+            for i in range(len(recipes))
+        ]
         return torch.from_numpy(np.array(images, dtype=np.float32))
 
     def observe(self, traced: torch.Tensor, *, recipes: RecipeBatch) -> torch.Tensor:
@@ -90,7 +99,9 @@ class LenstronomyRenderer:
         kernels = psf_kernels(torch.from_numpy(recipes.psf_fwhm_arcsec.astype(np.float64)), psf=self._psf)
         images = np.empty((*recipes.psf_fwhm_arcsec.shape, self._size_px, self._size_px), dtype=np.float32)
         for i, band in np.ndindex(*recipes.psf_fwhm_arcsec.shape):
-            images[i, band] = self._unit_arc(recipes, i, kernel=self._kernel(kernels[i, band]))
+            images[i, band] = self._unit_arc(
+                recipes, i, channel=band % self._source.n_channels, kernel=self._kernel(kernels[i, band])
+            )
         return torch.from_numpy(images)
 
     def _kernel(self, kernel: torch.Tensor) -> np.ndarray:
@@ -98,11 +109,11 @@ class LenstronomyRenderer:
             return pixel_free_kernel(kernel, size_px=2 * self._size_px - 1).numpy()
         return kernel.numpy()
 
-    def _unit_arc(self, recipes: RecipeBatch, i: int, *, kernel: np.ndarray | None) -> np.ndarray:
+    def _unit_arc(self, recipes: RecipeBatch, i: int, *, channel: int, kernel: np.ndarray | None) -> np.ndarray:
         from dhs.lens.reference import lenstronomy_arc
 
         return lenstronomy_arc(
-            self._source.templates(recipes.source_index[i : i + 1]).images[0].numpy(),
+            self._source.templates(recipes.source_index[i : i + 1]).each()[0, channel].numpy(),
             theta_e_arcsec=float(recipes.theta_e_arcsec[i]),
             axis_ratio=float(recipes.axis_ratio[i]),
             phi_rad=float(recipes.phi_rad[i]),

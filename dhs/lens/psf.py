@@ -34,14 +34,16 @@ def gaussian_kernel(fwhm_arcsec: torch.Tensor, *, size_px: int, pixel_scale_arcs
 
 
 def convolve_bands(images: torch.Tensor, kernels: torch.Tensor, *, effective: bool) -> torch.Tensor:
-    """Convolve (B, N, N) pixel-averaged images with (B, bands, K, K) kernels, K odd: (B, bands, N, N).
+    """Convolve (B, C, N, N) pixel-averaged images with (B, bands, K, K) kernels, K odd: (B, bands, N, N).
+
+    C is 1 (the same image for every band) or the number of bands.
 
     Linear, without wrap-around: images are padded to at least N + K - 1 and the kernel's centre pixel
     (K-1)/2 is cut off again, so a point source stays where it is for every K, larger than N included.
     """
     size, kernel_size = images.shape[-1], kernels.shape[-1]
     padded = next_fast_len(size + kernel_size - 1, real=True)
-    spectrum = torch.fft.rfft2(images, s=(padded, padded))[:, None] * torch.fft.rfft2(kernels, s=(padded, padded))
+    spectrum = torch.fft.rfft2(images, s=(padded, padded)) * torch.fft.rfft2(kernels, s=(padded, padded))
     if effective:
         spectrum = spectrum * _inverse_pixel_response(padded)
     start = (kernel_size - 1) // 2

@@ -67,12 +67,12 @@ def trace_arcs(
     supersampling: int,
     cull: bool,
 ) -> torch.Tensor:
-    """Lensed images of unit-flux sources, before the PSF: (B, size, size) float32, flux per survey pixel.
+    """Lensed images of unit-flux sources, before the PSF: (B, C, size, size) float32, flux per survey pixel.
 
     The sum of an image is its magnification: lensed flux is never renormalised. ``lens`` and ``placement``
-    hold (B,) tensors, ``templates`` (B, S, S).
+    hold (B,) tensors, ``templates`` (B, C, S, S); one ray trace serves all channels.
     """
-    batch, template_size = templates.shape[0], templates.shape[-1]
+    batch, channels, template_size = templates.shape[0], templates.shape[1], templates.shape[-1]
     lens_col = LensParameters(*(value[:, None] for value in lens))
     x, y = pixel_centres(size_px, pixel_scale_arcsec)
     if cull:
@@ -94,15 +94,14 @@ def trace_arcs(
     beta_x = beta_x - placement.x_arcsec[owner][:, None]
     beta_y = beta_y - placement.y_arcsec[owner][:, None]
     centre = (template_size - 1) / 2
-    values = bilinear_sample(
-        torch.nn.functional.pad(templates, (1, 1, 1, 1)),
-        template=owner[:, None],
-        column=(cos * beta_x + sin * beta_y) / template_pixel_scale_arcsec + centre,
-        row=(cos * beta_y - sin * beta_x) / template_pixel_scale_arcsec + centre,
-    )
-    image = torch.zeros(batch, size_px * size_px)
-    image[owner, pixel] = values.mean(dim=1) * (pixel_scale_arcsec / template_pixel_scale_arcsec) ** 2
-    return image.reshape(batch, size_px, size_px)
+    column = (cos * beta_x + sin * beta_y) / template_pixel_scale_arcsec + centre
+    row = (cos * beta_y - sin * beta_x) / template_pixel_scale_arcsec + centre
+    padded = torch.nn.functional.pad(templates, (1, 1, 1, 1))
+    image = torch.zeros(batch, channels, size_px * size_px)
+    for channel in range(channels):
+        values = bilinear_sample(padded[:, channel], template=owner[:, None], column=column, row=row)
+        image[owner, channel, pixel] = values.mean(dim=1) * (pixel_scale_arcsec / template_pixel_scale_arcsec) ** 2
+    return image.reshape(batch, channels, size_px, size_px)
 
 
 def _reachable(

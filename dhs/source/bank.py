@@ -20,7 +20,7 @@ import torch
 
 from dhs.config.source import CosmosSource
 from dhs.source import measure
-from dhs.source.base import Templates
+from dhs.source.base import Templates, choose_uniformly
 from dhs.source.parametric import checked_indices
 
 SCHEMA_VERSION = 1
@@ -68,6 +68,7 @@ class CosmosBank:
     """`dhs.source.base.Source` of real galaxies; make one with `open_bank`."""
 
     name = "cosmos"
+    n_channels = 1
 
     def __init__(self, config: CosmosSource, *, images: torch.Tensor, meta: Mapping[str, np.ndarray]) -> None:
         self.config = config
@@ -83,10 +84,14 @@ class CosmosBank:
     def __reduce__(self) -> tuple[object, tuple[CosmosSource]]:
         return open_bank, (self.config,)
 
+    def choose(self, u: np.ndarray) -> np.ndarray:
+        """See `dhs.source.base.Source.choose`."""
+        return choose_uniformly(u, n_sources=self.n_sources)
+
     def templates(self, indices: np.ndarray) -> Templates:
         """See `dhs.source.base.Source.templates`."""
         rows = torch.from_numpy(checked_indices(indices, n_sources=self.n_sources, name=self.name))
-        return Templates(self._images[rows], self._support_radius_arcsec[rows])
+        return Templates(self._images[:, None], rows, self._support_radius_arcsec[rows])
 
     def half_light_radius_arcsec(self, indices: np.ndarray) -> np.ndarray:
         """(B,) float32, as measured on the cleaned template."""

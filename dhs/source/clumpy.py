@@ -15,7 +15,7 @@ import torch
 from scipy.special import ndtr
 
 from dhs.config.source import ClumpySource
-from dhs.source.base import Templates
+from dhs.source.base import Templates, choose_uniformly
 from dhs.source.parametric import CHUNK, box_radius_arcsec, checked_indices, keyed_uniforms, taper_
 from dhs.source.sersic import (
     SersicParameters,
@@ -56,6 +56,7 @@ class ClumpySourceBank:
     """`dhs.source.base.Source` of clumpy star-forming galaxies, drawn on demand."""
 
     name = "clumpy"
+    n_channels = 1
 
     def __init__(self, config: ClumpySource) -> None:
         self.config = config
@@ -84,6 +85,10 @@ class ClumpySourceBank:
         end = np.minimum(np.maximum(disc.end_arcsec, np.where(knots.flux > 0, reach, 0).max(axis=1)), box)
         return disc._replace(end_arcsec=end), knots
 
+    def choose(self, u: np.ndarray) -> np.ndarray:
+        """See `dhs.source.base.Source.choose`."""
+        return choose_uniformly(u, n_sources=self.n_sources)
+
     def templates(self, indices: np.ndarray) -> Templates:
         """See `dhs.source.base.Source.templates`."""
         disc, knots = self.parameters(indices)
@@ -92,7 +97,7 @@ class ClumpySourceBank:
             rows = slice(start, start + CHUNK)
             chunk = SersicParameters(*(values[rows] for values in disc))
             images[rows] = self._draw(chunk, Knots(*(values[rows] for values in knots)))
-        return Templates(images, torch.from_numpy(disc.end_arcsec).float())
+        return Templates(images[:, None], torch.arange(len(images)), torch.from_numpy(disc.end_arcsec).float())
 
     def half_light_radius_arcsec(self, indices: np.ndarray) -> np.ndarray:
         """(B,) float32, circularised: disc's and knots' curves of growth added: within 10% for nine in ten."""

@@ -17,18 +17,21 @@ class ResidentSource:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self.name, self.n_sources = source.name, source.n_sources
+        self.name, self.n_sources, self.n_channels = source.name, source.n_sources, source.n_channels
         self.stamp_size_px, self.pixel_scale_arcsec = source.stamp_size_px, source.pixel_scale_arcsec
         parts = [
             source.templates(np.arange(start, min(start + _BATCH, source.n_sources)))
             for start in range(0, source.n_sources, _BATCH)
         ]
-        self._images = torch.cat([part.images for part in parts])
+        self._images = torch.cat([part.each() for part in parts])
         self._support = torch.cat([part.support_radius_arcsec for part in parts])
+
+    def choose(self, u: np.ndarray) -> np.ndarray:
+        return self._source.choose(u)
 
     def templates(self, indices: np.ndarray) -> Templates:
         index = torch.from_numpy(checked_indices(indices, n_sources=self.n_sources, name=self.name))
-        return Templates(self._images[index], self._support[index])
+        return Templates(self._images, index, self._support[index])
 
     def half_light_radius_arcsec(self, indices: np.ndarray) -> np.ndarray:
         return self._source.half_light_radius_arcsec(indices)

@@ -16,7 +16,7 @@ from scipy.special import gammaincinv
 
 from dhs.config.base import Range
 from dhs.config.source import SersicSource
-from dhs.source.base import Templates
+from dhs.source.base import Templates, choose_uniformly
 from dhs.source.parametric import (
     CHUNK,
     TAPER_START_FRACTION,
@@ -167,6 +167,7 @@ class SersicSourceBank:
     """`dhs.source.base.Source` of smooth galaxies, drawn on demand."""
 
     name = "sersic"
+    n_channels = 1
 
     def __init__(self, config: SersicSource) -> None:
         self.config = config
@@ -186,6 +187,10 @@ class SersicSourceBank:
             box_radius_arcsec=box_radius_arcsec(self.stamp_size_px, pixel_scale_arcsec=self.pixel_scale_arcsec),
         )
 
+    def choose(self, u: np.ndarray) -> np.ndarray:
+        """See `dhs.source.base.Source.choose`."""
+        return choose_uniformly(u, n_sources=self.n_sources)
+
     def templates(self, indices: np.ndarray) -> Templates:
         """See `dhs.source.base.Source.templates`."""
         p = self.parameters(indices)
@@ -193,7 +198,7 @@ class SersicSourceBank:
         for start in range(0, len(p.b), CHUNK):
             chunk = SersicParameters(*(values[start : start + CHUNK] for values in p))
             images[start : start + CHUNK] = mirror(self._raster.draw(chunk))
-        return Templates(images, torch.from_numpy(p.end_arcsec).float())
+        return Templates(images[:, None], torch.arange(len(images)), torch.from_numpy(p.end_arcsec).float())
 
     def half_light_radius_arcsec(self, indices: np.ndarray) -> np.ndarray:
         """(B,) float32, circularised, of the template as drawn: the box truncates the widest profiles."""

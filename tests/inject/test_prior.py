@@ -8,6 +8,7 @@ from dhs.config.injection import GridLens, PopulationColour, SeedSedColour, Unif
 from dhs.inject.prior import Geometry, draw_geometry, draw_magnitudes
 from dhs.lens.sie import radial_caustics
 from dhs.rng import Purpose, keyed_rng
+from dhs.source.base import choose_uniformly
 
 LENS, COLOUR = UniformLens(name="uniform"), PopulationColour(name="population")
 
@@ -18,7 +19,7 @@ def geometry(n: int = 3000, *, lens=LENS, light: tuple[float, float] = (float("n
         light_axis_ratio=np.full(n, light[0]),
         light_angle_rad=np.full(n, light[1]),
         lens=lens,
-        n_sources=50,
+        choose_source=lambda u: choose_uniformly(u, n_sources=50),
     )
 
 

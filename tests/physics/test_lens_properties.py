@@ -33,7 +33,7 @@ def trace(
 ) -> torch.Tensor:
     zero = torch.zeros(1)
     return trace_arcs(
-        gaussian_template() if template is None else template,
+        (gaussian_template() if template is None else template)[:, None],
         lens=model,
         placement=SourcePlacement(zero + x, zero + y, zero, zero + 1.43),
         template_pixel_scale_arcsec=TEMPLATE_SCALE,
@@ -41,7 +41,7 @@ def trace(
         pixel_scale_arcsec=SCALE,
         supersampling=supersampling,
         cull=True,
-    )[0]
+    )[0, 0]
 
 
 def test_without_a_lens_the_flux_is_the_sources_flux():
@@ -147,7 +147,7 @@ def test_a_point_source_stays_where_it_is(kernel_size, effective):
         moffat_kernel(fwhm, beta=3.5, size_px=kernel_size, pixel_scale_arcsec=SCALE),
         gaussian_kernel(fwhm, size_px=kernel_size, pixel_scale_arcsec=SCALE),
     ):
-        out = convolve_bands(image, kernels[:, None], effective=effective)[:, 0]
+        out = convolve_bands(image[:, None], kernels[:, None], effective=effective)[:, 0]
         window = out[:, 26:35, 31:40].double().numpy()
         axis = np.arange(9) - 4
         for star in window:
@@ -156,8 +156,8 @@ def test_a_point_source_stays_where_it_is(kernel_size, effective):
 
 
 def test_convolution_is_linear_and_does_not_wrap():
-    image = torch.zeros(1, 64, 64)
-    image[:, 0, 0] = 1.0
+    image = torch.zeros(1, 1, 64, 64)
+    image[..., 0, 0] = 1.0
     kernel = moffat_kernel(torch.tensor([1.3]), beta=3.5, size_px=33, pixel_scale_arcsec=SCALE)[:, None]
     out = convolve_bands(image, kernel, effective=False)[0, 0]
     assert out[40:, :].abs().max() < 1e-8
@@ -189,7 +189,7 @@ def _fine_grid_truth(fwhm: float, *, with_pixel: bool) -> np.ndarray:
     """An arc convolved on an 8 times finer grid with the Moffat; sampled at pixel centres (effective) or averaged."""
     fine, n = 8, 64
     image = trace_arcs(
-        gaussian_template(4.0),
+        gaussian_template(4.0)[:, None],
         lens=lens(theta_e=1.4, q=0.7, phi=0.5),
         placement=SourcePlacement(torch.tensor([0.2]), torch.tensor([0.1]), torch.zeros(1), torch.tensor([1.43])),
         template_pixel_scale_arcsec=TEMPLATE_SCALE,
@@ -211,7 +211,7 @@ def test_effective_psf_counts_the_pixel_once():
     """Default convention: arc * effective PSF, sampled at pixel centres. Counting twice is ten times worse."""
     truth = _fine_grid_truth(1.18, with_pixel=False)
     model = lens(theta_e=1.4, q=0.7, phi=0.5)
-    arc = trace(model, 0.2, 0.1, template=gaussian_template(4.0), supersampling=8)[None]
+    arc = trace(model, 0.2, 0.1, template=gaussian_template(4.0), supersampling=8)[None, None]
     kernel = moffat_kernel(torch.tensor([1.18]), beta=3.5, size_px=33, pixel_scale_arcsec=SCALE)[:, None]
     once = convolve_bands(arc, kernel, effective=True)[0, 0].numpy()
     twice = convolve_bands(arc, kernel, effective=False)[0, 0].numpy()
@@ -224,7 +224,7 @@ def test_effective_psf_counts_the_pixel_once():
 def test_optical_psf_gets_the_pixel_from_the_rays():
     truth = _fine_grid_truth(1.18, with_pixel=True)
     model = lens(theta_e=1.4, q=0.7, phi=0.5)
-    arc = trace(model, 0.2, 0.1, template=gaussian_template(4.0), supersampling=8)[None]
+    arc = trace(model, 0.2, 0.1, template=gaussian_template(4.0), supersampling=8)[None, None]
     kernel = moffat_kernel(torch.tensor([1.18]), beta=3.5, size_px=33, pixel_scale_arcsec=SCALE)[:, None]
     out = convolve_bands(arc, kernel, effective=False)[0, 0].numpy()
     assert np.abs(out - truth).max() / truth.max() < 4e-3

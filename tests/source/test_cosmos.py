@@ -38,7 +38,7 @@ def test_the_bank_opens_and_its_templates_end_within_their_support(example_bank)
     config, summary = example_bank
     bank = build_source(config)
     templates = bank.templates(np.arange(bank.n_sources))
-    images = templates.images.numpy()
+    images = templates.each()[:, 0].numpy()
     assert bank.n_sources == summary.n_sources
     assert np.abs(images.sum(axis=(1, 2), dtype=float) - 1).max() < 1e-5
     assert (images[:, [0, -1]] == 0).all() and (images[:, :, [0, -1]] == 0).all()

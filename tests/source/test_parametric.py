@@ -78,7 +78,7 @@ def test_position_angle_runs_counter_clockwise_from_x_with_rows_upwards():
 
 
 def test_templates_are_finite_float32_of_unit_flux_and_never_negative(source):
-    images = source.templates(np.arange(300)).images
+    images = source.templates(np.arange(300)).each()[:, 0]
     assert images.shape == (300, 96, 96) and images.dtype == torch.float32
     assert torch.isfinite(images).all() and images.min() >= 0
     assert (images.double().sum(dim=(1, 2)) - 1).abs().max() < 1e-5
@@ -86,7 +86,7 @@ def test_templates_are_finite_float32_of_unit_flux_and_never_negative(source):
 
 def test_templates_end_smoothly_within_their_support_and_the_box(source):
     templates = source.templates(np.arange(300))
-    images, support = templates.images.numpy(), templates.support_radius_arcsec.numpy()
+    images, support = templates.each()[:, 0].numpy(), templates.support_radius_arcsec.numpy()
     farthest = [measure.support_radius_arcsec(image, pixel_scale_arcsec=SCALE) for image in images]
     assert (farthest <= support).all()
     assert support.max() < 1.44
@@ -104,27 +104,28 @@ def test_cutting_the_support_of_a_small_source_costs_less_than_a_thousandth_of_i
 
 
 def test_a_template_depends_on_seed_and_index_alone(source):
-    batch = source.templates(np.arange(37)).images
-    alone = source.templates(np.array([17])).images[0]
-    again = BANKS[source.name](source.config).templates(np.array([400, 17, 3, 17, 250])).images
+    batch = source.templates(np.arange(37)).each()[:, 0]
+    alone = source.templates(np.array([17])).each()[:, 0][0]
+    again = BANKS[source.name](source.config).templates(np.array([400, 17, 3, 17, 250])).each()[:, 0]
     assert torch.equal(batch[17], alone), "one recipe, one stamp, bit for bit, whatever it is drawn with"
     assert torch.equal(again[1], alone) and torch.equal(again[3], alone)
-    other = BANKS[source.name](source.config.model_copy(update={"seed": 8})).templates(np.array([17])).images[0]
+    other = BANKS[source.name](source.config.model_copy(update={"seed": 8})).templates(np.array([17])).each()[:, 0][0]
     assert (other - alone).abs().max() > 1e-4
     assert (batch[0] - batch[1]).abs().max() > 1e-4
 
 
 def test_a_pickled_source_gives_the_same_templates(source):
     copy = pickle.loads(pickle.dumps(source))
-    assert torch.equal(copy.templates(np.arange(5)).images, source.templates(np.arange(5)).images)
+    assert torch.equal(copy.templates(np.arange(5)).each()[:, 0], source.templates(np.arange(5)).each()[:, 0])
 
 
 def test_a_small_source_is_kept_resident_and_stays_the_same(source):
     kept = build_source(source.config)
     assert isinstance(kept, ResidentSource)
     indices = np.array([3, 499, 17, 3])
-    for ours, theirs in zip(kept.templates(indices), source.templates(indices), strict=True):
-        assert torch.equal(ours, theirs)
+    ours, theirs = kept.templates(indices), source.templates(indices)
+    assert torch.equal(ours.each(), theirs.each())
+    assert torch.equal(ours.support_radius_arcsec, theirs.support_radius_arcsec)
     assert (kept.half_light_radius_arcsec(indices) == source.half_light_radius_arcsec(indices)).all()
     with pytest.raises(IndexError, match="index 500 is outside"):
         kept.templates(np.array([500]))
@@ -140,7 +141,7 @@ def test_an_index_outside_the_source_is_an_index_error(source, index):
 
 def test_the_stated_half_light_radius_is_that_of_the_template(source):
     indices = np.arange(200)
-    images = source.templates(indices).images.numpy()
+    images = source.templates(indices).each()[:, 0].numpy()
     measured = np.array([measure.half_light_radius_arcsec(image, pixel_scale_arcsec=SCALE) for image in images])
     ratio = measured / source.half_light_radius_arcsec(indices)
     tolerance = 0.03 if source.name == "sersic" else 0.15
@@ -162,7 +163,7 @@ def test_parameters_fill_their_ranges():
 def test_clumpy_galaxies_are_clumpier_than_smooth_ones_of_the_same_discs():
     clumpy, smooth = (
         np.median(
-            [measure.clumpiness(image) for image in build_source(config).templates(np.arange(100)).images.numpy()]
+            [measure.clumpiness(image) for image in build_source(config).templates(np.arange(100)).each()[:, 0].numpy()]
         )
         for config in (CONFIGS["clumpy"], CONFIGS["sersic"].model_copy(update={"sersic_index": Range(low=0.5, high=2)}))
     )
@@ -180,7 +181,7 @@ def test_knots_hold_their_share_of_the_light_and_lie_in_the_disc():
 
 def test_another_stamp_size_and_scale_work():
     config = ClumpySource(name="clumpy", seed=1, stamp_size_px=64, pixel_scale_arcsec=0.05)
-    images = build_source(config).templates(np.arange(8)).images
+    images = build_source(config).templates(np.arange(8)).each()[:, 0]
     assert images.shape == (8, 64, 64)
     assert (images.sum(dim=(1, 2)) - 1).abs().max() < 1e-5
 

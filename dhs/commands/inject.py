@@ -1,0 +1,25 @@
+"""What `inject.py` does: one function a task, named as the task."""
+
+from collections.abc import Callable
+
+from dhs.commands.bank import bank
+from dhs.commands.console import log_to
+from dhs.commands.sheet import sheet
+from dhs.config.cli import Job
+from dhs.config.load import ConfigError
+from dhs.config.root import InjectRoot
+
+TASKS: dict[str, Callable[[InjectRoot], int]] = {
+    "bank": bank,
+    "sheet": sheet,
+}
+"""Every task of `dhs.config.tasks`; a function returns the exit code."""
+
+
+def inject(job: Job[InjectRoot]) -> int:
+    """One task; bad input met on the way is one line and exit code 2."""
+    log_to(None)
+    try:
+        return TASKS[job.config.task.name](job.config)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from None

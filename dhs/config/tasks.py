@@ -1,0 +1,25 @@
+"""Schema of `task=`: what `inject.py` can be asked to do; a function of the same name in `dhs.commands` does it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dhs.config.base import Section
+
+
+class BankTask(Section):
+    """Build a source bank from a GalSim RealGalaxyCatalog."""
+
+    name: Literal["bank"]
+
+
+class SheetTask(Section):
+    """Draw a contact sheet of injected stamps, with the arc alone: look before you train."""
+
+    name: Literal["sheet"]
+    n_stamps: Annotated[int, Field(ge=1, le=400)] = 24
+    output: Path = Field(description="PNG; a CSV of the recipes is written beside it")
+
+
+TaskConfig = Annotated[BankTask | SheetTask, Field(discriminator="name")]
