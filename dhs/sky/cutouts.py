@@ -40,11 +40,16 @@ class CutoutSet:
     """(N,) float32, b/a of the central galaxy's light; NaN where unknown."""
     position_angle_rad: np.ndarray
     """(N,) float32, of the light's major axis, counter-clockwise from +x; NaN where unknown."""
+    redshift: np.ndarray
+    """(N,) float32, of the central galaxy; NaN where unknown."""
+    psf_images: np.ndarray | None = None
+    """(N, B, K, K) float32 effective PSF of each object and band (a coadd PSF), K odd, centre at (K-1)/2;
+    None where the sky has only `psf_fwhm_arcsec`."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             array = getattr(self, field.name)
-            if len(array) != len(self.target_id):
+            if array is not None and len(array) != len(self.target_id):
                 raise ValueError(f"CutoutSet.{field.name} has {len(array)} rows, target_id {len(self.target_id)}")
 
     def __len__(self) -> int:
@@ -56,7 +61,8 @@ class CutoutSet:
 
     def take(self, rows: np.ndarray | slice) -> "CutoutSet":
         """The galaxies at ``rows``."""
-        return CutoutSet(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return CutoutSet(**{name: None if array is None else array[rows] for name, array in columns.items()})
 
     def rows(self, *, split: str, classes: tuple[str, ...] = CLASSES) -> np.ndarray:
         """Row numbers, ascending, of the galaxies of ``split`` whose class is one of ``classes``."""

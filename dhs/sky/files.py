@@ -45,6 +45,7 @@ def load_files_sky(config: FilesSky) -> CutoutSet:
         mag=np.full((n, len(BANDS)), np.nan, np.float32),
         axis_ratio=unknown,
         position_angle_rad=unknown.copy(),
+        redshift=unknown.copy(),
         **columns,
     )
 

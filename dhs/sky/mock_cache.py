@@ -49,6 +49,7 @@ def load_mock_sky(config: MockSky, *, cache_dir: Path, progress: Callable[[int, 
     return CutoutSet(
         target_id=np.arange(config.n_galaxies, dtype=np.int64),
         split=split_of_position(arrays["ra_deg"], arrays["dec_deg"], config=config.split),
+        redshift=np.full(config.n_galaxies, np.nan, np.float32),
         **arrays,
     )
 
