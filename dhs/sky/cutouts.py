@@ -1,6 +1,7 @@
 """`CutoutSet`: the galaxies a stream injects into, as a struct of arrays (the contract of every sky)."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class CutoutSet:
 
     def take(self, rows: np.ndarray | slice) -> "CutoutSet":
         """The galaxies at ``rows``."""
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         return CutoutSet(**{name: None if array is None else array[rows] for name, array in columns.items()})
 
     def rows(self, *, split: str, classes: tuple[str, ...] = CLASSES) -> np.ndarray:
