@@ -62,8 +62,10 @@ class CutoutSet:
 
     def take(self, rows: np.ndarray | slice) -> "CutoutSet":
         """The galaxies at ``rows``."""
-        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return CutoutSet(**{name: None if array is None else array[rows] for name, array in columns.items()})
+        taken: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, array in taken.items():
+            taken[name] = None if array is None else array[rows]
+        return CutoutSet(**taken)
 
     def rows(self, *, split: str, classes: tuple[str, ...] = CLASSES) -> np.ndarray:
         """Row numbers, ascending, of the galaxies of ``split`` whose class is one of ``classes``."""
