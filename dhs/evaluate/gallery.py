@@ -4,7 +4,6 @@ Chosen by rule, never by eye. Found lenses are a random draw, so the gallery is 
 selection of the prettiest; misses and false positives are the worst, because that is what they are looked at for.
 """
 
-import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ class Gallery:
 class Stamp:
     """One picture with its caption lines."""
 
-    png_base64: str
+    png: bytes
     caption: tuple[str, ...]
 
 
@@ -74,10 +73,7 @@ def stamps(gallery: Gallery, *, table: pa.Table, stamp_images: StampImages) -> l
     if not len(gallery.rows):
         return []
     pictures = np.flip(rgb(stamp_images(gallery.rows)), axis=1)
-    return [
-        Stamp(_png_base64(picture), caption(table, int(row)))
-        for row, picture in zip(gallery.rows, pictures, strict=True)
-    ]
+    return [Stamp(_png(picture), caption(table, int(row))) for row, picture in zip(gallery.rows, pictures, strict=True)]
 
 
 def caption(table: pa.Table, row: int) -> tuple[str, ...]:
@@ -106,8 +102,8 @@ def _probability(logit: float) -> str:
     return "<0.001" if p < 0.0005 else f"{p:.3f}"
 
 
-def _png_base64(picture: np.ndarray) -> str:
+def _png(picture: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     # imsave wants C order, and a flipped view is not
     matplotlib.image.imsave(buffer, np.ascontiguousarray(picture), format="png", metadata={"Software": "dhs"})
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return buffer.getvalue()

@@ -3,14 +3,12 @@
 Pure: numbers and pictures in, text out. `dhs.evaluate.report` gathers them and writes the file.
 """
 
-import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from dhs.evaluate.gallery import Gallery, Stamp
-from dhs.evaluate.page_style import STYLE
 from dhs.evaluate.rows import summary_rows
 from dhs.evaluate.wording import (
     CLASS_NAMES,
@@ -23,6 +21,7 @@ from dhs.evaluate.wording import (
     threshold_words,
     verdict,
 )
+from dhs.page import document, picture, section, stamp_grid, table
 
 Summary = dict[str, Any]
 
@@ -50,7 +49,6 @@ def render_page(parts: PageParts) -> str:
     """The whole document as ASCII text."""
     body = "\n".join(
         (
-            _header(parts),
             _headline_section(parts.summary),
             _figure_section(parts.figures_png),
             _threshold_section(parts.summary),
@@ -60,22 +58,11 @@ def render_page(parts: PageParts) -> str:
             _appendix(parts.summary),
         )
     )
-    title = escape(f"{parts.run_info['name']}: lens finder report")
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title>\n<style>\n{STYLE}</style></head>\n<body><main>\n{body}\n</main></body></html>\n"
-    )
-    return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
-
-
-def _header(parts: PageParts) -> str:
-    summary = parts.summary
-    name = escape(str(parts.run_info["name"]))
-    return (
-        f"<header><p class=eyebrow>Dark Halo Scope &middot; lens finder report</p><h1>{name}</h1>"
-        f"<div class=verdict><p class=claim>{escape(verdict(summary))}</p><p>{escape(cannot_show(summary))}</p>"
-        f"<p>{escape(sky_statement(parts.run_info['sky']))}</p></div></header>"
+    return document(
+        f"{parts.run_info['name']}: lens finder report",
+        eyebrow="Dark Halo Scope",
+        verdict=(verdict(parts.summary), cannot_show(parts.summary), sky_statement(parts.run_info["sky"])),
+        body=body,
     )
 
 
@@ -91,7 +78,7 @@ def _headline_section(summary: Summary) -> str:
     )
     warnings = "".join(f"<li>{escape(text)}</li>" for text in summary["warnings"])
     return (
-        f"<section><h2>Held-out split</h2>{_table(head, headline(summary), css='headline')}"
+        f"<section><h2>Held-out split</h2>{table(head, headline(summary), css='headline')}"
         f"<p class=note>{visible} {escape(FOOTNOTES)}</p>"
         + (f"<ul class=warnings>{warnings}</ul>" if warnings else "")
         + "</section>"
@@ -99,12 +86,8 @@ def _headline_section(summary: Summary) -> str:
 
 
 def _figure_section(figures_png: dict[str, bytes]) -> str:
-    cards = [
-        f'<figure class=card><img alt="{escape(FIGURE_CAPTIONS[name])}" src="{_data_uri(png)}">'
-        f"<figcaption>{escape(FIGURE_CAPTIONS[name])}</figcaption></figure>"
-        for name, png in figures_png.items()
-    ]
-    return f"<section><h2>Figures</h2><div class=figures>{''.join(cards)}</div></section>"
+    cards = "".join(picture(png, caption=FIGURE_CAPTIONS[name]) for name, png in figures_png.items())
+    return section("Figures", f"<div class=figures>{cards}</div>")
 
 
 def _threshold_section(summary: Summary) -> str:
@@ -117,16 +100,16 @@ def _threshold_section(summary: Summary) -> str:
         f"{rate(point['fpr_on_test'])}."
     )
     head = ("stated FPR", "threshold (logit)", "FPR reached on the test split")
-    table = _table(head, rows) if rows else ""
+    thresholds = table(head, rows) if rows else ""
     classes = [
         (CLASS_NAMES[cell["name"]], f"{cell['n']:,}", rate(cell), rate(half))
         for cell, half in zip(summary["by_class"]["at_operating_point"], summary["by_class"]["at_half"], strict=True)
     ]
     class_head = ("negative class", "N", f"FPR, threshold: {threshold_words(summary)}", "FPR, threshold: p > 0.5")
     return (
-        f"<section><h2>Thresholds and contamination</h2><p>{escape(used)}</p>{table}"
+        f"<section><h2>Thresholds and contamination</h2><p>{escape(used)}</p>{thresholds}"
         f"<p class=note>{escape(origin + calibration['note'])}. Clopper-Pearson 95% intervals.</p>"
-        f"{_table(class_head, classes)}</section>"
+        f"{table(class_head, classes)}</section>"
     )
 
 
@@ -141,12 +124,8 @@ def _calibration_row(entry: Summary) -> tuple[str, str, str]:
 def _gallery_section(parts: PageParts) -> str:
     blocks = []
     for gallery, stamps in parts.galleries:
-        cells = "".join(
-            f'<figure><img alt="" src="data:image/png;base64,{stamp.png_base64}">'
-            f"<figcaption>{'<br>'.join(map(escape, stamp.caption))}</figcaption></figure>"
-            for stamp in stamps
-        )
-        shown = f"<div class=stamps>{cells}</div>" if stamps else "<p class=note>None.</p>"
+        grid = stamp_grid((stamp.png, stamp.caption) for stamp in stamps)
+        shown = grid if stamps else "<p class=note>None.</p>"
         blocks.append(f"<h3>{escape(gallery.title)}</h3><p class=note>{escape(gallery.explanation)}</p>{shown}")
     return (
         "<section><h2>Stamps</h2><p class=note>g, r, z as blue, green, red with the Legacy Survey viewer's asinh "
@@ -157,12 +136,12 @@ def _gallery_section(parts: PageParts) -> str:
 
 def _limits_section() -> str:
     items = "".join(f"<li>{escape(text)}</li>" for text in LIMITS)
-    return f"<section><h2>Limits</h2><ul>{items}</ul></section>"
+    return section("Limits", f"<ul>{items}</ul>")
 
 
 def _run_section(run_info: dict[str, Any]) -> str:
     rows = [(key, value if isinstance(value, str) else repr(value)) for key, value in run_info.items()]
-    return f"<section><h2>Run</h2>{_table(('', ''), rows, css='run')}</section>"
+    return section("Run", table(("", ""), rows, css="run"))
 
 
 def _appendix(summary: Summary) -> str:
@@ -171,19 +150,8 @@ def _appendix(summary: Summary) -> str:
         for row in summary_rows(summary)
     ]
     head = ("quantity", "subset", "value", "low", "high", "N", "note")
-    return f"<section><details><summary>Every number</summary>{_table(head, rows, css='long')}</details></section>"
+    return f"<section><details><summary>Every number</summary>{table(head, rows, css='long')}</details></section>"
 
 
 def _plain(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, css: str = "") -> str:
-    header = "".join(f"<th>{escape(text)}</th>" for text in head)
-    top = f"<thead><tr>{header}</tr></thead>" if any(head) else ""
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class=scroll><table class="{css}">{top}<tbody>{body}</tbody></table></div>'
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"

@@ -1,4 +1,14 @@
-"""Style sheet of the report: light and dark, readable on paper, no font or image from elsewhere."""
+"""Self-contained HTML pages: one style, tables, images as base64; no network, no script, light and dark, printable.
+
+    body = section("Result", table(("quantity", "value"), rows)) + picture(png, alt="the ring")
+    path.write_text(document("bank check", eyebrow="Dark Halo Scope", verdict=("PASS: galaxies",), body=body))
+
+Text given to these functions is escaped by them; what they return is HTML.
+"""
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
 
 STYLE = """\
 :root { color-scheme: light dark; --paper: #fdfdfc; --ink: #1b1d21; --muted: #62666d; --line: #dcdee2;
@@ -46,3 +56,52 @@ details summary { cursor: pointer; font-weight: 600; margin-top: 32px; }
 @media (max-width: 560px) { .figures { grid-template-columns: 1fr; } main { padding: 24px 14px 60px; } }
 @media print { main { max-width: none; } section { break-inside: avoid-page; } }
 """
+
+
+def document(title: str, *, eyebrow: str, verdict: Sequence[str], body: str) -> str:
+    """A whole page as ASCII text: heading, the ``verdict`` (first line large, the others under it), then ``body``."""
+    claim, *rest = verdict
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title>\n<style>\n{STYLE}</style></head>\n<body><main>\n"
+        f"<header><p class=eyebrow>{escape(eyebrow)}</p><h1>{escape(title)}</h1>"
+        f"<div class=verdict><p class=claim>{escape(claim)}</p>{''.join(f'<p>{escape(line)}</p>' for line in rest)}"
+        f"</div></header>\n{body}\n</main></body></html>\n"
+    )
+    return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
+
+
+def section(heading: str, body: str) -> str:
+    """``body`` (HTML) under a heading."""
+    return f"<section><h2>{escape(heading)}</h2>{body}</section>"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, css: str = "") -> str:
+    """Rows of text; no head line when all of ``head`` is empty."""
+    header = "".join(f"<th>{escape(text)}</th>" for text in head)
+    top = f"<thead><tr>{header}</tr></thead>" if any(head) else ""
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class=scroll><table class="{css}">{top}<tbody>{body}</tbody></table></div>'
+
+
+def picture(png: bytes, *, caption: str) -> str:
+    """A figure on a card with its caption, which is the alternative text too."""
+    return (
+        f'<figure class=card><img alt="{escape(caption)}" src="{data_uri(png)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def stamp_grid(cells: Iterable[tuple[bytes, Sequence[str]]]) -> str:
+    """Small pictures (PNG) side by side, caption lines under each."""
+    figures = "".join(
+        f'<figure><img alt="" src="{data_uri(png)}"><figcaption>{"<br>".join(map(escape, lines))}</figcaption></figure>'
+        for png, lines in cells
+    )
+    return f"<div class=stamps>{figures}</div>"
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as a base64 `data:` address."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
