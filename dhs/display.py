@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -47,6 +48,15 @@ def rgb(images_nmgy: np.ndarray) -> np.ndarray:
     gain = np.divide(stretched, intensity, out=np.zeros_like(intensity), where=intensity > 0)
     colour = np.nan_to_num(np.clip(scaled * gain, 0.0, 1.0), nan=0.0)
     return np.rint(255 * colour[:, ::-1]).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def stamp_png(image_nmgy: np.ndarray) -> bytes:
+    """PNG of one (3, H, W) stamp as `rgb` shows it, row 0 at the bottom."""
+    buffer = io.BytesIO()
+    # imsave wants C order, and a flipped view is not
+    picture = np.ascontiguousarray(np.flip(rgb(image_nmgy[None])[0], axis=0))
+    matplotlib.image.imsave(buffer, picture, format="png", metadata={"Software": "dhs"})
+    return buffer.getvalue()
 
 
 def contact_sheet(

@@ -93,13 +93,15 @@ def picture(png: bytes, *, caption: str) -> str:
     )
 
 
-def stamp_grid(cells: Iterable[tuple[bytes, Sequence[str]]]) -> str:
-    """Small pictures (PNG) side by side, caption lines under each."""
-    figures = "".join(
-        f'<figure><img alt="" src="{data_uri(png)}"><figcaption>{"<br>".join(map(escape, lines))}</figcaption></figure>'
-        for png, lines in cells
-    )
-    return f"<div class=stamps>{figures}</div>"
+def stamp_grid(cells: Iterable[tuple[bytes, Sequence[str]]], *, links: Sequence[str] | None = None) -> str:
+    """Small pictures (PNG) side by side, caption lines under each; with ``links``, each opens its own address."""
+    figures = []
+    for i, (png, lines) in enumerate(cells):
+        image = f'<img alt="" src="{data_uri(png)}">'
+        if links is not None:
+            image = f'<a href="{escape(links[i])}">{image}</a>'
+        figures.append(f"<figure>{image}<figcaption>{'<br>'.join(map(escape, lines))}</figcaption></figure>")
+    return f"<div class=stamps>{''.join(figures)}</div>"
 
 
 def data_uri(png: bytes) -> str:

@@ -1,7 +1,10 @@
 """What `evaluate.py` does."""
 
+from collections.abc import Callable
+
 from rich.console import Console
 
+from dhs.commands.audit import audit
 from dhs.commands.console import log_to
 from dhs.config.cli import Job
 from dhs.config.load import ConfigError
@@ -9,12 +12,20 @@ from dhs.config.root import EvaluateRoot
 
 
 def evaluate(job: Job[EvaluateRoot]) -> int:
-    """`evaluate.py`: score the held-out sky with a checkpoint and write the report."""
+    """One task; bad input met on the way is one line and exit code 2."""
+    log_to(None)
+    try:
+        return TASKS[job.config.task.name](job.config)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from None
+
+
+def score(config: EvaluateRoot) -> int:
+    """Score the held-out sky with a checkpoint and write the report."""
     from dhs.evaluate.run import evaluate_checkpoint
 
-    log_to(None)
-    config = job.config
     checkpoint = config.checkpoint
+    assert checkpoint is not None
     if checkpoint.is_dir():
         checkpoint = checkpoint / "checkpoints" / "best.ckpt"
         if not checkpoint.is_file():
@@ -29,3 +40,6 @@ def evaluate(job: Job[EvaluateRoot]) -> int:
         console=Console(),
     )
     return 0
+
+
+TASKS: dict[str, Callable[[EvaluateRoot], int]] = {"score": score, "audit": audit}

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from dhs.config.anchors import AnchorsConfig, AuditTask, CsvAnchors, ScoreTask
 from dhs.config.base import Fraction, Section
 from dhs.config.injection import (
     ColourConfig,
@@ -142,10 +143,15 @@ class InjectRoot(InjectionRoot):
         return self._check_files()
 
 
+EvaluateTaskConfig = Annotated[ScoreTask | AuditTask, Field(discriminator="name")]
+
+
 class EvaluateRoot(Section):
     """`evaluate.py`: the sky, source and physics are those the checkpoint was trained with."""
 
-    checkpoint: Path = Field(description="a .ckpt file, or a run directory (its best checkpoint)")
+    task: EvaluateTaskConfig
+    anchors: AnchorsConfig
+    checkpoint: Path | None = Field(None, description="a .ckpt file, or a run directory (its best checkpoint)")
     output_dir: Path | None = Field(None, description="null: <run directory>/evaluate")
     n_test_positives: Annotated[int, Field(ge=1)] | None = Field(None, description="null: as trained")
     num_workers: Annotated[int, Field(ge=0, le=256)] = 1
@@ -154,8 +160,24 @@ class EvaluateRoot(Section):
 
     @model_validator(mode="after")
     def _checkpoint_exists(self) -> "EvaluateRoot":
-        if not self.checkpoint.exists():
-            raise ValueError(f"checkpoint = {self.checkpoint}: no such file or run directory")
+        if isinstance(self.task, ScoreTask):
+            if self.checkpoint is None:
+                raise ValueError(
+                    "checkpoint = null: must be given on the command line, for example checkpoint=runs/..."
+                )
+            if not self.checkpoint.exists():
+                raise ValueError(f"checkpoint = {self.checkpoint}: no such file or run directory")
+        return self
+
+    @model_validator(mode="after")
+    def _anchors_exist(self) -> "EvaluateRoot":
+        if isinstance(self.anchors, CsvAnchors):
+            require_file("anchors.path", self.anchors.path, remedy="give a CSV with name, ra_deg, dec_deg")
+        for path in self.anchors.cutouts:
+            if not path.exists():
+                raise ValueError(
+                    f"anchors.cutouts = {path}: no such file or store; make one with inject.py task=cutouts"
+                )
         return self
 
 

@@ -4,16 +4,14 @@ Chosen by rule, never by eye. Found lenses are a random draw, so the gallery is 
 selection of the prettiest; misses and false positives are the worst, because that is what they are looked at for.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib.image
 import numpy as np
 import pyarrow as pa
 
-from dhs.display import rgb
+from dhs.display import stamp_png
 from dhs.evaluate.table import column, visible_mask
 from dhs.evaluate.wording import CLASS_NAMES
 from dhs.rng import Purpose, keyed_rng
@@ -72,8 +70,8 @@ def stamps(gallery: Gallery, *, table: pa.Table, stamp_images: StampImages) -> l
     """Pictures of a gallery, north up, with class, score and what is known of the arc."""
     if not len(gallery.rows):
         return []
-    pictures = np.flip(rgb(stamp_images(gallery.rows)), axis=1)
-    return [Stamp(_png(picture), caption(table, int(row))) for row, picture in zip(gallery.rows, pictures, strict=True)]
+    images = stamp_images(gallery.rows)
+    return [Stamp(stamp_png(image), caption(table, int(row))) for row, image in zip(gallery.rows, images, strict=True)]
 
 
 def caption(table: pa.Table, row: int) -> tuple[str, ...]:
@@ -100,10 +98,3 @@ def _probability(logit: float) -> str:
     if p > 0.9995:
         return ">0.999"
     return "<0.001" if p < 0.0005 else f"{p:.3f}"
-
-
-def _png(picture: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    # imsave wants C order, and a flipped view is not
-    matplotlib.image.imsave(buffer, np.ascontiguousarray(picture), format="png", metadata={"Software": "dhs"})
-    return buffer.getvalue()

@@ -1,11 +1,11 @@
 """Builds the `CutoutSet` that `sky=` asks for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dhs.config.sky import MockSky, SkyConfig
+from dhs.config.sky import FilesSky, MockSky, SkyConfig, SplitConfig
 from dhs.sky.cutouts import CutoutSet
 from dhs.sky.files import load_files_sky
 from dhs.sky.mock_cache import load_mock_sky
@@ -28,3 +28,9 @@ def load_sky(
         return load_mock_sky(wanted, cache_dir=cache_dir, progress=progress)
     cutouts = load_files_sky(config)
     return cutouts if max_galaxies is None else cutouts.take(np.arange(min(max_galaxies, len(cutouts))))
+
+
+def open_cutouts(paths: Sequence[Path]) -> CutoutSet:
+    """Cutouts of NPZ and FITS files, whatever they are of: for looking at and auditing, where the split is no matter."""
+    split = SplitConfig.model_validate({})
+    return load_files_sky(FilesSky.model_validate({"name": "files", "paths": tuple(paths), "split": split}))

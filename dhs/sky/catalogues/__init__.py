@@ -1,0 +1,1 @@
+"""Tables of confirmed lenses that come with the package; README.md beside them names their sources."""
