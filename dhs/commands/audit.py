@@ -33,7 +33,9 @@ def audit(config: EvaluateRoot) -> int:
     unknown = sorted(set(by_hand) - set(anchors.name.tolist()))
     if unknown:
         raise ValueError(f"{chosen.grades}: {unknown[0]} is not in {anchors.origin}; remove it or correct its name")
-    graded = visibility(anchors, cutouts=cutouts, cutout_row=found.cutout_row, by_hand=by_hand)
+    graded = visibility(
+        anchors, cutouts=cutouts, cutout_row=np.where(found.failed, -1, found.cutout_row), by_hand=by_hand
+    )
     write_audit(task.output, anchors=anchors, found=found, graded=graded, cutouts=cutouts, limits=limits)
     _print(anchors.name[found.failed], found.reason[found.failed])
     log.info("%s %s", *verdict_lines(anchors, found))

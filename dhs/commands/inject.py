@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from dhs.commands.bank import bank
 from dhs.commands.console import log_to
+from dhs.commands.gallery import gallery
 from dhs.commands.sheet import sheet
 from dhs.config.cli import Job
 from dhs.config.load import ConfigError
@@ -11,6 +12,7 @@ from dhs.config.root import InjectRoot
 
 TASKS: dict[str, Callable[[InjectRoot], int]] = {
     "bank": bank,
+    "gallery": gallery,
     "sheet": sheet,
 }
 """Every task of `dhs.config.tasks`; a function returns the exit code."""

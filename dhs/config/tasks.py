@@ -22,4 +22,13 @@ class SheetTask(Section):
     output: Path = Field(description="PNG; a CSV of the recipes is written beside it")
 
 
-TaskConfig = Annotated[BankTask | SheetTask, Field(discriminator="name")]
+class GalleryTask(Section):
+    """A page of stamps of the sky as it is, in the Legacy Survey viewer's colours."""
+
+    name: Literal["gallery"]
+    list: Path | None = Field(None, description="CSV (name, ra_deg, dec_deg): only these objects; null: the whole sky")
+    n_stamps: Annotated[int, Field(ge=1, le=5000)] = 240
+    output: Path = Field(description="HTML page, self-contained")
+
+
+TaskConfig = Annotated[BankTask | SheetTask | GalleryTask, Field(discriminator="name")]

@@ -19,9 +19,7 @@ from dhs.page import document, section, stamp_grid, table
 from dhs.sky.anchor_audit import Audit, AuditLimits
 from dhs.sky.anchors import AnchorList
 from dhs.sky.cutouts import CutoutSet
-
-VIEWER = "https://www.legacysurvey.org/viewer?ra={ra:.6f}&dec={dec:.6f}&layer=ls-dr10&zoom=16"
-"""The Legacy Survey sky viewer, for a human's second look; the page itself loads nothing."""
+from dhs.sky.gallery_page import viewer_link
 
 
 def verdict_lines(anchors: AnchorList, found: Audit) -> tuple[str, str]:
@@ -76,6 +74,7 @@ def write_audit(
     limits: AuditLimits,
 ) -> None:
     """Write audit.csv, audit.json and audit.html into ``folder``, each atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
     rows = audit_rows(anchors, found, graded=graded)
     claim, rest = verdict_lines(anchors, found)
     summary = {
@@ -141,7 +140,7 @@ def _grades_section(rows: list[dict[str, Any]]) -> str:
     cells = [(grade, str(counts[grade])) for grade in (*GRADES, UNGRADED)]
     note = (
         "<p class=note>A: \u03b8<sub>E</sub> &gt; 1.2 seeing and g-band S/N of the ring &gt; 25; B: &gt; 0.8 and "
-        f"&gt; 10; C: the rest; ungraded: no cutout or no \u03b8<sub>E</sub>. {by_hand} grades are a human's.</p>"
+        f"&gt; 10; C: the rest; ungraded: failed, no cutout or no \u03b8<sub>E</sub>. {by_hand} grades by hand.</p>"
     )
     return section("Visibility from the ground", table(("grade", "objects"), cells) + note)
 
@@ -152,7 +151,9 @@ def _objects(rows: list[dict[str, Any]], chosen: list[int], *, found: Audit, cut
     if pictured and cutouts is not None:
         images = [np.array(cutouts.images[found.cutout_row[i]]) for i in pictured]
         cells = [(stamp_png(image), _caption(rows[i])) for i, image in zip(pictured, images, strict=True)]
-        grid = stamp_grid(cells, links=[_viewer(rows[i]) for i in pictured])
+        grid = stamp_grid(
+            cells, links=[viewer_link(ra_deg=rows[i]["ra_deg"], dec_deg=rows[i]["dec_deg"]) for i in pictured]
+        )
     head = ("name", "survey", "position", "J-name", "nearest catalogued lens", "\u03b8E", "verdict")
     return grid + table(head, [_table_row(rows[i]) for i in chosen], css="long")
 
@@ -178,13 +179,9 @@ def _caption(row: dict[str, Any]) -> tuple[str, ...]:
     if row["theta_e_arcsec"] is not None:
         third.append(f"\u03b8E {row['theta_e_arcsec']:.2f}\u2033")
     if row["ring_snr_g"] is not None:
-        third.append(f"ring S/N {row['ring_snr_g']:.0f}")
+        third.append(f"ring S/N {max(row['ring_snr_g'], 0):.0f}")
     lines = [f"{row['name']} ({row['survey']})" if row["survey"] else row["name"], second]
     return (*lines, ", ".join(third)) if third else tuple(lines)
-
-
-def _viewer(row: dict[str, Any]) -> str:
-    return VIEWER.format(ra=row["ra_deg"], dec=row["dec_deg"])
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -31,6 +31,6 @@ def load_sky(
 
 
 def open_cutouts(paths: Sequence[Path]) -> CutoutSet:
-    """Cutouts of NPZ and FITS files, whatever they are of: for looking at and auditing, where the split is no matter."""
+    """Cutouts of NPZ and FITS files, whatever they are of: for looking at and auditing: the split is no matter."""
     split = SplitConfig.model_validate({})
     return load_files_sky(FilesSky.model_validate({"name": "files", "paths": tuple(paths), "split": split}))

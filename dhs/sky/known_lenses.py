@@ -25,6 +25,12 @@ class KnownLenses(NamedTuple):
     dec_deg: np.ndarray
 
 
+def _first_name(aliases: str) -> str:
+    """One of "178 | J1631+1854 | SDSSJ163150.33+185404.1": the first that names a position, else the first."""
+    names = [name.strip() for name in aliases.split("|")]
+    return next((name for name in names if "J" in name), names[0])
+
+
 @cache
 def lenscat() -> KnownLenses:
     """lenscat's catalogue; ValueError when the package is not installed."""
@@ -33,7 +39,9 @@ def lenscat() -> KnownLenses:
         raise ValueError("lenscat is not installed: no second catalogue of lenses; pip install lenscat")
     path = Path(spec.submodule_search_locations[0]) / "data" / "catalog.csv"
     with path.open(newline="") as file:
-        rows = [(row["name"], float(row["RA [deg]"]), float(row["DEC [deg]"])) for row in csv.DictReader(file)]
+        rows = [
+            (_first_name(row["name"]), float(row["RA [deg]"]), float(row["DEC [deg]"])) for row in csv.DictReader(file)
+        ]
     name, ra, dec = zip(*rows, strict=True)
     return KnownLenses(np.array(name), np.array(ra), np.array(dec))
 
