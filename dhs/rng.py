@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     BOOTSTRAP = 9
     BENCHMARK = 11
     PHOTOMETRY = 12
+    DEGRADE = 13
 
 
 def keyed_rng(seed: int, purpose: Purpose, epoch: int, index: int) -> np.random.Generator:

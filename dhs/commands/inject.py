@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from dhs.commands.bank import bank
 from dhs.commands.console import log_to
+from dhs.commands.degrade import degrade
 from dhs.commands.gallery import gallery
 from dhs.commands.sheet import sheet
 from dhs.config.cli import Job
@@ -12,6 +13,7 @@ from dhs.config.root import InjectRoot
 
 TASKS: dict[str, Callable[[InjectRoot], int]] = {
     "bank": bank,
+    "degrade": degrade,
     "gallery": gallery,
     "sheet": sheet,
 }

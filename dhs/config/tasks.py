@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dhs.config.base import Section
+from dhs.config.degrade import DegradeTask
 
 
 class BankTask(Section):
@@ -31,4 +32,4 @@ class GalleryTask(Section):
     output: Path = Field(description="HTML page, self-contained")
 
 
-TaskConfig = Annotated[BankTask | SheetTask | GalleryTask, Field(discriminator="name")]
+TaskConfig = Annotated[BankTask | SheetTask | GalleryTask | DegradeTask, Field(discriminator="name")]

@@ -19,7 +19,7 @@ from dhs.page import document, section, stamp_grid, table
 from dhs.sky.anchor_audit import Audit, AuditLimits
 from dhs.sky.anchors import AnchorList
 from dhs.sky.cutouts import CutoutSet
-from dhs.sky.gallery_page import viewer_link
+from dhs.sky.gallery_page import origin_line, viewer_link
 
 
 def verdict_lines(anchors: AnchorList, found: Audit) -> tuple[str, str]:
@@ -150,7 +150,9 @@ def _objects(rows: list[dict[str, Any]], chosen: list[int], *, found: Audit, cut
     grid = ""
     if pictured and cutouts is not None:
         images = [np.array(cutouts.images[found.cutout_row[i]]) for i in pictured]
-        cells = [(stamp_png(image), _caption(rows[i])) for i, image in zip(pictured, images, strict=True)]
+        origins = [origin_line(cutouts, int(found.cutout_row[i])) for i in pictured]
+        captions = [(*_caption(rows[i]), *origin) for i, origin in zip(pictured, origins, strict=True)]
+        cells = [(stamp_png(image), lines) for image, lines in zip(images, captions, strict=True)]
         grid = stamp_grid(
             cells, links=[viewer_link(ra_deg=rows[i]["ra_deg"], dec_deg=rows[i]["dec_deg"]) for i in pictured]
         )

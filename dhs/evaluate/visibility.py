@@ -23,6 +23,7 @@ from astropy.cosmology import Planck18
 from dhs.constants import BANDS, PIXEL_SCALE_ARCSEC
 from dhs.sky.anchors import AnchorList
 from dhs.sky.cutouts import CutoutSet, good_pixels
+from dhs.sky.galaxy_model import elliptical_radius_px, smooth_galaxy
 
 GRADES: tuple[str, ...] = ("A", "B", "C")
 UNGRADED = "ungraded"
@@ -30,8 +31,6 @@ MIN_THETA_E_OVER_PSF = {"A": 1.2, "B": 0.8}
 MIN_RING_SNR = {"A": 25.0, "B": 10.0}
 SHAPE_RADIUS_ARCSEC = 1.0
 """The galaxy's ellipse is measured within this radius."""
-CLIP_ROUNDS = 4
-CLIP_SIGMA = 2.0
 RING_HALF_WIDTH_FWHM = 0.6
 """The ring reaches this many seeing FWHM to either side of theta_E."""
 
@@ -103,7 +102,9 @@ def ring_snr(
     image: np.ndarray, *, invvar: np.ndarray, good: np.ndarray, theta_e_arcsec: float, fwhm_arcsec: float
 ) -> float:
     """Integrated S/N of what the galaxy's own azimuthal median leaves in the ring at theta_E; (y, x) arrays, nMgy."""
-    model = _smooth_galaxy(image, good=good)
+    shape_px = SHAPE_RADIUS_ARCSEC / PIXEL_SCALE_ARCSEC
+    radius_px = elliptical_radius_px(np.where(good, image, 0.0), shape_radius_px=shape_px)
+    model = smooth_galaxy(image, good=good, radius_px=radius_px)
     half_width = max(RING_HALF_WIDTH_FWHM * fwhm_arcsec, PIXEL_SCALE_ARCSEC)
     y, x = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in image.shape), indexing="ij")
     ring = good & (np.abs(np.hypot(x, y) * PIXEL_SCALE_ARCSEC - theta_e_arcsec) <= half_width)
@@ -141,40 +142,3 @@ def _grade(theta_e_over_psf: float, ring_snr_g: float) -> str:
         if theta_e_over_psf > MIN_THETA_E_OVER_PSF[grade] and ring_snr_g > MIN_RING_SNR[grade]:
             return grade
     return "C"
-
-
-def _smooth_galaxy(image: np.ndarray, *, good: np.ndarray) -> np.ndarray:
-    """(y, x) galaxy without its arc: clipped medians in elliptical rings one pixel wide, interpolated between them."""
-    radius = _elliptical_radius(np.where(good, image, 0.0)) / PIXEL_SCALE_ARCSEC
-    rings = np.floor(radius).astype(int)
-    n_rings = rings.max() + 1
-    level = np.zeros(n_rings)
-    used = good.copy()
-    for _ in range(CLIP_ROUNDS):
-        residual = image - np.interp(radius, np.arange(n_rings) + 0.5, level)
-        for ring in range(n_rings):
-            here = used & (rings == ring)
-            level[ring] += np.median(residual[here]) if here.any() else 0.0
-        residual = image - np.interp(radius, np.arange(n_rings) + 0.5, level)
-        spread = np.array([_lower_sigma(residual[good & (rings == ring)]) for ring in range(n_rings)])
-        used = good & (residual < CLIP_SIGMA * spread[rings])
-    return np.interp(radius, np.arange(n_rings) + 0.5, level)
-
-
-def _lower_sigma(values: np.ndarray) -> float:
-    """Scatter of the values below zero, which no arc widens."""
-    below = values[values < 0]
-    return float(np.sqrt(np.mean(below**2))) if len(below) else np.inf
-
-
-def _elliptical_radius(image: np.ndarray) -> np.ndarray:
-    """(y, x) circularised elliptical radius, arcsec, about the stamp's centre, in the shape of the central light."""
-    y, x = np.meshgrid(*((np.arange(n) - (n - 1) / 2) * PIXEL_SCALE_ARCSEC for n in image.shape), indexing="ij")
-    weight = np.clip(image, 0, None) * np.exp(-0.5 * (x**2 + y**2) / (SHAPE_RADIUS_ARCSEC / 2) ** 2)
-    total = max(weight.sum(), 1e-30)
-    xx, yy, xy = ((weight * moment).sum() / total for moment in (x * x, y * y, x * y))
-    spread = np.hypot(xx - yy, 2 * xy)
-    axis_ratio = float(np.sqrt(np.clip((xx + yy - spread) / max(xx + yy + spread, 1e-30), 0.09, 1)))
-    angle = 0.5 * np.arctan2(2 * xy, xx - yy)
-    major, minor = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    return np.sqrt(axis_ratio * major**2 + minor**2 / axis_ratio)

@@ -47,6 +47,10 @@ class CutoutSet:
     """(N, B, K, K) float32 effective PSF of each object and band (a coadd PSF), K odd, centre at (K-1)/2;
     None where the sky has only `psf_fwhm_arcsec`."""
 
+    origin: np.ndarray | None = None
+    """(N,) str, what a stamp is when it is no survey cutout ("simulated telescope: ..."), "" where it is one;
+    None: survey cutouts throughout. Whoever shows or counts stamps shows this too."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             array = getattr(self, field.name)

@@ -35,6 +35,7 @@ def load_files_sky(config: FilesSky) -> CutoutSet:
     parts = [_checked_columns(read_cutouts(path), config) for path in config.paths]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     names = columns.pop("name").tolist()
+    origin = columns.pop("origin")
     _check_distinct(names)
     n = len(names)
     unknown = np.full(n, np.nan, np.float32)
@@ -46,6 +47,7 @@ def load_files_sky(config: FilesSky) -> CutoutSet:
         axis_ratio=unknown,
         position_angle_rad=unknown.copy(),
         redshift=unknown.copy(),
+        origin=origin if (origin != "").any() else None,
         **columns,
     )
 
@@ -74,6 +76,7 @@ def _checked_columns(raw: RawCutouts, config: FilesSky) -> dict[str, np.ndarray]
         "psf_depth_mag": _depth(raw, invvar, fwhm, config),
         "ra_deg": np.array(raw.ra_deg, np.float64),
         "dec_deg": np.array(raw.dec_deg, np.float64),
+        "origin": np.full(len(images), raw.origin),
         "name": np.array([f"{raw.path.name}:{name}" for name in raw.ids]),
     }
 

@@ -1,9 +1,10 @@
 """Reads one NPZ or FITS file of cutouts into a `RawCutouts`, as the file has it; `dhs.sky.files` judges it.
 
 NPZ: `images` (N,3,H,W) or (3,H,W), `bands` (3 letters), `pixscale_arcsec`, `unit`; optional `invvar` (as images),
-`maskbits` (N,H,W), `psf_fwhm_arcsec` (3,) or (N,3), `ra_deg`, `dec_deg` (scalar or N), `id` or `index` (N). Other
-arrays are not read. FITS, as the Legacy Survey cutout service writes them: a 3-plane image with BANDS, a WCS, BUNIT
-(or SURVEY = LegacySurvey, whose unit is known); an optional INVVAR extension; position from CRVAL, or RA and DEC.
+`maskbits` (N,H,W), `psf_fwhm_arcsec` (3,) or (N,3), `ra_deg`, `dec_deg` (scalar or N), `id` or `index` (N), `origin`
+(text: what the stamps are when they are no survey cutouts). Other arrays are not read. FITS, as the Legacy Survey
+cutout service writes them: a 3-plane image with BANDS, a WCS, BUNIT (or SURVEY = LegacySurvey, whose unit is known);
+an optional INVVAR extension; position from CRVAL, or RA and DEC.
 Every fault of a file is a ValueError of one line: file, what, allowed.
 """
 
@@ -36,6 +37,8 @@ class RawCutouts:
     ra_deg: np.ndarray
     dec_deg: np.ndarray
     ids: list[str]
+    origin: str = ""
+    """What the stamps are, when they are no survey cutouts."""
 
 
 def fault(path: Path, what: str, allowed: str) -> ValueError:
@@ -77,6 +80,7 @@ def _read_npz(path: Path) -> RawCutouts:
         ra_deg=_per_row(path, "ra_deg", arrays.get("ra_deg", np.nan), (n,)),
         dec_deg=_per_row(path, "dec_deg", arrays.get("dec_deg", np.nan), (n,)),
         ids=[str(name) for name in names],
+        origin=str(arrays.get("origin", "")),
     )
 
 

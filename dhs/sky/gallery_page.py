@@ -65,11 +65,18 @@ def _grid(cutouts: CutoutSet, rows: np.ndarray, names: list[str]) -> str:
     return stamp_grid(cells, links=links)
 
 
-def _caption(cutouts: CutoutSet, row: int, name: str) -> tuple[str, str, str]:
+def _caption(cutouts: CutoutSet, row: int, name: str) -> tuple[str, ...]:
     r = BANDS.index("r")
     mag = f"r = {cutouts.mag[row, r]:.1f}, " if np.isfinite(cutouts.mag[row, r]) else ""
     good = good_pixels(cutouts.invvar[row], cutouts.maskbits[row])[r].mean()
     bad = "" if good > 0.999 else f", {1 - good:.1%} masked"
     split = SPLITS[cutouts.split[row]]
     seeing, depth = cutouts.psf_fwhm_arcsec[row, r], cutouts.psf_depth_mag[row, r]
-    return name, f"{mag}{split}{bad}", f"seeing {seeing:.2f}\u2033, depth {depth:.1f}"
+    lines = (name, f"{mag}{split}{bad}", f"seeing {seeing:.2f}\u2033, depth {depth:.1f}")
+    return (*lines, *origin_line(cutouts, row))
+
+
+def origin_line(cutouts: CutoutSet, row: int) -> tuple[str, ...]:
+    """What a stamp is when it is no survey cutout, for its caption; nothing when it is one."""
+    said = "" if cutouts.origin is None else str(cutouts.origin[row])
+    return (said,) if said else ()
