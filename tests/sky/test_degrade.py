@@ -32,8 +32,8 @@ def counts(profile: galsim.GSObject, size: int, *, offset_arcsec: tuple[float, f
 @pytest.fixture
 def psf_path(tmp_path):
     path = tmp_path / "psf.fits"
-    # The measured PSF includes the pixel; an even stamp puts its peak half a pixel off the middle, as real ones do.
-    fits.writeto(path, HST_PSF.drawImage(nx=74, ny=74, scale=SCALE, offset=(0.5, 0.5)).array)
+    # The measured PSF includes the pixel; its peak lies off the middle and between pixels, as real ones do.
+    fits.writeto(path, HST_PSF.drawImage(nx=74, ny=74, scale=SCALE, offset=(0.8, 0.2)).array)
     return path
 
 
