@@ -7,6 +7,7 @@ from dhs.commands.console import log_to
 from dhs.commands.degrade import degrade
 from dhs.commands.gallery import gallery
 from dhs.commands.sheet import sheet
+from dhs.commands.targets import targets
 from dhs.config.cli import Job
 from dhs.config.load import ConfigError
 from dhs.config.root import InjectRoot
@@ -16,6 +17,7 @@ TASKS: dict[str, Callable[[InjectRoot], int]] = {
     "degrade": degrade,
     "gallery": gallery,
     "sheet": sheet,
+    "targets": targets,
 }
 """Every task of `dhs.config.tasks`; a function returns the exit code."""
 

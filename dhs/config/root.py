@@ -15,8 +15,9 @@ from dhs.config.injection import (
     PsfConfig,
     RendererConfig,
 )
-from dhs.config.sky import FilesSky, SkyConfig
+from dhs.config.sky import Dr10Sky, FilesSky, SkyConfig
 from dhs.config.source import CosmosSource, SourceConfig
+from dhs.config.targets import TargetsTask
 from dhs.config.tasks import BankTask, TaskConfig
 from dhs.config.training import (
     AugmentConfig,
@@ -75,6 +76,11 @@ class InjectionRoot(Section):
         return self._check_files()
 
     def _check_files(self) -> Self:
+        if isinstance(self.sky, Dr10Sky):
+            raise ValueError(
+                "sky = dr10: a catalogue without pixels; `python inject.py task=targets sky.sweep_dir=...` selects "
+                "targets, then fetch their cutouts (docs/data.md)"
+            )
         if isinstance(self.sky, FilesSky):
             for path in self.sky.paths:
                 require_file("sky.paths", path, remedy="give files that exist (or set DHS_SHARED_DATA)")
@@ -139,6 +145,10 @@ class InjectRoot(InjectionRoot):
                 raise ValueError(
                     f"source.build.catalog_dir = {catalog_dir}: no such folder; give that of a GalSim RealGalaxyCatalog"
                 )
+            return self
+        if isinstance(self.task, TargetsTask):
+            if not isinstance(self.sky, Dr10Sky):
+                raise ValueError(f"task = targets: needs sky=dr10 (sky.sweep_dir=...), not {self.sky.name}")
             return self
         return self._check_files()
 

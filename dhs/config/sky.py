@@ -75,4 +75,18 @@ class FilesSky(Section):
     split: SplitConfig
 
 
-SkyConfig = Annotated[MockSky | FilesSky, Field(discriminator="name")]
+class Dr10Sky(Section):
+    """The DR10 catalogue: sweep or Tractor FITS files. It has no pixels; task=targets and task=cutouts lead to some."""
+
+    name: Literal["dr10"]
+    sweep_dir: Annotated[str, Field(min_length=1)] = Field(
+        description="folder or fsspec URL, searched at every depth for sweep-* and tractor-*.fits[.gz]; or one file"
+    )
+    photoz_dir: str | None = Field(None, description="sweep-*-pz.fits, row by row those of the sweeps")
+    survey_bricks: str | None = Field(
+        None, description="survey-bricks-dr10-south.fits.gz: positions in other bricks are outside the footprint"
+    )
+    split: SplitConfig
+
+
+SkyConfig = Annotated[MockSky | FilesSky | Dr10Sky, Field(discriminator="name")]

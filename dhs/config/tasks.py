@@ -7,6 +7,7 @@ from pydantic import Field
 
 from dhs.config.base import Section
 from dhs.config.degrade import DegradeTask
+from dhs.config.targets import TargetsTask
 
 
 class BankTask(Section):
@@ -32,4 +33,4 @@ class GalleryTask(Section):
     output: Path = Field(description="HTML page, self-contained")
 
 
-TaskConfig = Annotated[BankTask | SheetTask | GalleryTask | DegradeTask, Field(discriminator="name")]
+TaskConfig = Annotated[BankTask | SheetTask | GalleryTask | DegradeTask | TargetsTask, Field(discriminator="name")]

@@ -26,6 +26,7 @@ def load_sky(
         n_galaxies = min(config.n_galaxies, max_galaxies or config.n_galaxies)
         wanted = config.model_copy(update={"n_galaxies": n_galaxies})
         return load_mock_sky(wanted, cache_dir=cache_dir, progress=progress)
+    assert isinstance(config, FilesSky), "sky=dr10 has no pixels: the root schemas refuse it"
     cutouts = load_files_sky(config)
     return cutouts if max_galaxies is None else cutouts.take(np.arange(min(max_galaxies, len(cutouts))))
 
