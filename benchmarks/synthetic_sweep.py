@@ -59,7 +59,7 @@ FIELDS: list[tuple[str, str]] = [
     ),
     *((name, ">f4") for name in ("GAIA_ASTROMETRIC_EXCESS_NOISE", "PARALLAX", "PARALLAX_IVAR", "PMRA", "PMRA_IVAR")),
     *((name, ">f4") for name in ("PMDEC", "PMDEC_IVAR")),
-    ("GAIA_DUPLICATED_SOURCE", "i1"),
+    ("GAIA_DUPLICATED_SOURCE", "?"),
     ("MASKBITS", ">i4"),
     ("FITBITS", ">i2"),
 ]

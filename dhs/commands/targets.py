@@ -1,13 +1,19 @@
 """`inject.py task=targets`: DR10 sweeps to a table of hosts, controls and negatives."""
 
 import logging
+import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from dhs.config.root import InjectRoot
 from dhs.config.sky import Dr10Sky
 from dhs.config.targets import TargetsTask
+
+if TYPE_CHECKING:
+    from dhs.sky.matching import MatchReport, MatchRow
+    from dhs.sky.target_parts import Parts, SourceFile
 
 log = logging.getLogger("dhs")
 
@@ -41,7 +47,7 @@ def targets(config: InjectRoot) -> int:
 
 
 def _make_parts(
-    sources: Sequence[Any], *, parts: Any, task: TargetsTask, sky: Dr10Sky
+    sources: "Sequence[SourceFile]", *, parts: "Parts", task: TargetsTask, sky: Dr10Sky
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Ledger entries of all readable files, in order, and the damaged files with their reasons."""
     from dhs.sky.sweeps import DamagedFile
@@ -51,9 +57,11 @@ def _make_parts(
     known = {source.path: parts.entry(source) for source in sources}
     todo = [source for source in sources if known[source.path] is None]
     log.info("%d catalogue files, %d done before", len(sources), len(sources) - len(todo))
-    selector = Selector(task, split=sky.split, survey_bricks=sky.survey_bricks) if todo else None
     progress = FileProgress(sum(source.size for source in todo), n_files=len(todo))
     damaged: dict[str, str] = {}
+    if not todo:
+        return [entry for entry in known.values() if entry is not None], damaged
+    selector = Selector(task, split=sky.split, survey_bricks=sky.survey_bricks)
     for source in todo:
         try:
             known[source.path] = parts.make(
@@ -61,7 +69,7 @@ def _make_parts(
                 selector=selector,
                 photoz=photoz_of(source, photoz_dir=sky.photoz_dir),
                 rows_per_block=task.rows_per_block,
-                on_rows=lambda fraction, size=source.size: progress.within(fraction * size),
+                on_rows=partial(progress.within, size=source.size),
             )
         except DamagedFile as error:
             if task.on_damaged_file == "stop":
@@ -81,11 +89,12 @@ class FileProgress:
         self._bytes = 0.0
         self._files = 0
 
-    def within(self, part_bytes: float) -> None:
+    def within(self, fraction: float, *, size: int) -> None:
+        """``fraction`` of a file of ``size`` bytes is done."""
         now = time.monotonic()
         if now - self._last < self._every_s:
             return
-        done = self._bytes + part_bytes
+        done = self._bytes + fraction * size
         rate = max(done, 1.0) / max(now - self._started, 1e-9)
         log.info(
             "selecting: %d/%d files, %.1f of %.1f MB, %.1f MB/s, %.0f s to go",
@@ -101,7 +110,7 @@ class FileProgress:
     def finished(self, size: int) -> None:
         self._bytes += size
         self._files += 1
-        self.within(0.0)
+        self.within(0.0, size=0)
 
 
 def summary_lines(manifest: dict[str, Any]) -> list[str]:
@@ -121,26 +130,22 @@ def summary_lines(manifest: dict[str, Any]) -> list[str]:
     return lines
 
 
-def match_lines(report: Any) -> list[str]:
+def match_lines(report: "MatchReport") -> list[str]:
     """The match table: medians of positives and negatives and their distance, before and after."""
     lines = []
     for kind, about in report.classes.items():
-        ratio = (
-            "" if about["ratio"] is None else f", {about['ratio']:.3g} a positive, {about['n_bins']} bins a variable"
-        )
-        lines.append(f"match of {kind}: {about['n_before']:,} -> {about['n_after']:,} negatives{ratio}")
+        how = "" if about["ratio"] is None else f", {about['ratio']:.3g} a positive, {about['n_bins']} bins a variable"
+        lines.append(f"match of {kind}: {about['n_before']:,} -> {about['n_after']:,} negatives{how}")
         if about["positives_without_type"]:
-            lines.append(
-                f"  {about['positives_without_type']:.0%} of the positives have a Tractor type this class lacks"
-            )
-        lines.append(
-            f"  {'variable':<18} {'positives':>9} {'before':>9} {'after':>9} {'KS before':>10} {'KS after':>9}"
-        )
-        for row in report.rows:
-            if row.kind == kind:
-                medians = "".join(
-                    f"{value:>10.3f}" if value == value else f"{'':>10}"
-                    for value in (row.positives_median, row.before_median, row.after_median)
-                )
-                lines.append(f"  {row.variable:<17}{medians} {row.before_distance:>11.3f} {row.after_distance:>9.3f}")
+            lines.append(f"  {about['positives_without_type']:.0%} of the positives are of a Tractor type it lacks")
+        lines.append(f"  {'':<18} {'medians':>29}   distance (KS; type: total variation)")
+        lines.append(f"  {'variable':<18} {'positives':>9} {'before':>9} {'after':>9} {'before':>9} {'after':>9}")
+        lines.extend(_match_line(row) for row in report.rows if row.kind == kind)
+        lines.append(f"  a distance below {about['ks_noise']:.3f} is noise in samples of this size (95%)")
     return lines
+
+
+def _match_line(row: "MatchRow") -> str:
+    medians = (row.positives_median, row.before_median, row.after_median)
+    cells = [f"{value:>9.3f}" if math.isfinite(value) else " " * 9 for value in medians]
+    return f"  {row.variable:<18} {' '.join(cells)} {row.before_distance:>9.3f} {row.after_distance:>9.3f}"

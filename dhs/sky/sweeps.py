@@ -6,6 +6,7 @@ big-endian rows are read in blocks from a plain (or gzipped, or remote) stream. 
 write FLUX_R, Tractor files flux_r.
 """
 
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from astropy.io.fits.verify import VerifyError
 
 FITS_SUFFIXES = (".fits", ".fits.gz", ".fit", ".fit.gz")
 
-_READ_FAULTS = (OSError, EOFError, zlib.error, KeyError, VerifyError, UnicodeDecodeError)
+_READ_FAULTS = (OSError, EOFError, zlib.error, KeyError, VerifyError, ValueError)
 
 
 class DamagedFile(ValueError):
@@ -39,18 +40,12 @@ class Rows:
         values = self.records[column]
         if values.dtype.kind == "S":
             return np.char.strip(values.astype("U"))
+        if values.dtype == np.int8:  # FITS bytes are unsigned: astropy's int8 is a logical, stored as T or F
+            return values == ord("T")
         return values.astype(values.dtype.newbyteorder("="))
 
     def __contains__(self, column: str) -> bool:
         return column in (self.records.dtype.names or ())
-
-    def raw(self, column: str) -> np.ndarray:
-        """The column as the file has it, a view."""
-        return self.records[column]
-
-    def true(self, column: str) -> np.ndarray:
-        """A FITS logical column as bool."""
-        return self.records[column] == ord("T")
 
     def take(self, rows: np.ndarray) -> "Rows":
         return Rows(self.records[rows])
@@ -111,12 +106,19 @@ def open_sweep(path: str) -> SweepTable:
         if _call(path, stream.read, 9) != b"SIMPLE  =":
             raise DamagedFile(f"{path}: does not begin as a FITS file does (SIMPLE  =); fetch it again")
         stream.seek(0)
-        header = _call(path, fits.Header.fromfile, stream)
+        header = _call(path, _read_header, stream)
         while not str(header.get("XTENSION", "")).startswith("BINTABLE"):
             size = _data_size(header)
             _call(path, stream.seek, stream.tell() + size)
-            header = _call(path, fits.Header.fromfile, stream)
+            header = _call(path, _read_header, stream)
         return SweepTable(path, int(header["NAXIS2"]), _row_dtype(path, header), stream.tell())
+
+
+def _read_header(stream: Any) -> fits.Header:
+    """The next header; ValueError or EOFError where there is none (what astropy only warns of is caught later)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return fits.Header.fromfile(stream)
 
 
 def _data_size(header: fits.Header) -> int:

@@ -106,7 +106,7 @@ class Selector:
             enough &= rows[f"NOBS_{band}"] >= minimum
             measured &= (rows[f"PSFDEPTH_{band}"] > 0) & (rows[f"PSFSIZE_{band}"] > 0)
         return (
-            ("not_primary", rows.true("BRICK_PRIMARY") if "BRICK_PRIMARY" in rows else np.ones(n, bool)),
+            ("not_primary", rows["BRICK_PRIMARY"] if "BRICK_PRIMARY" in rows else np.ones(n, bool)),
             ("not_a_galaxy", np.isin(rows["TYPE"], GALAXY_TYPES)),
             ("outside_footprint", inside),
             ("maskbits", (rows["MASKBITS"].astype(np.int32) & _bits(quality.bad_maskbits)) == 0),
