@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks import parts as library
 from benchmarks.measure import Rows
+from benchmarks.targets import targets
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -95,6 +96,7 @@ def main(parts: list[str]) -> None:
         "training": library.training,
         "sky": library.mock_sky,
         "bank": library.bank,
+        "targets": targets,
     }
     unknown = set(parts) - set(available)
     if unknown:

@@ -85,7 +85,8 @@ def compose_yaml(config_name: str, overrides: Sequence[str]) -> DictConfig:
         try:
             return compose(config_name, overrides=own)
         except (HydraException, ValueError) as error:  # ValueError: a group given a value that is no name
-            raise ConfigError(_hydra_line(error, config_name)) from None
+            chosen = [o for o in own if (CONF_DIR / o.split("=")[0]).is_dir()]
+            raise ConfigError(_hydra_line(error, config_name, chosen)) from None
 
 
 def expand(overrides: Sequence[str], *, multirun: bool) -> list[list[str]]:
@@ -134,7 +135,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _hydra_line(error: Exception, config_name: str) -> str:
+def _hydra_line(error: Exception, config_name: str, chosen_groups: Sequence[str]) -> str:
     text = str(error)
     option = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if option:
@@ -145,7 +146,9 @@ def _hydra_line(error: Exception, config_name: str) -> str:
     if override:
         key = override.group(1)
         parent, _, leaf = key.rpartition(".")
-        siblings = [k.rpartition(".")[2] for k in _all_keys(config_name) if k.rpartition(".")[0] == parent]
+        siblings = [
+            k.rpartition(".")[2] for k in _all_keys(config_name, chosen_groups) if k.rpartition(".")[0] == parent
+        ]
         return f"{key}: unknown key{_closest(leaf, siblings) or ' (known: ' + ', '.join(siblings) + ')'}"
     group = re.search(r"Could not override '?([^\s'.]+)'?\.\s*No match in the defaults list", text)
     if group:
@@ -158,13 +161,13 @@ def _closest(name: str, known: list[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _all_keys(config_name: str) -> list[str]:
+def _all_keys(config_name: str, chosen_groups: Sequence[str]) -> list[str]:
     def walk(node: object, prefix: str) -> list[str]:
         if not isinstance(node, dict):
             return []
         names = [f"{prefix}.{name}" if prefix else str(name) for name in node]
         return names + [key for name, child in zip(names, node.values(), strict=True) for key in walk(child, name)]
 
-    plain = OmegaConf.to_container(compose_yaml(config_name, []))
+    plain = OmegaConf.to_container(compose_yaml(config_name, chosen_groups))
     groups = [path.name for path in CONF_DIR.iterdir() if path.is_dir()]
     return walk(plain, "") + groups

@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,6 +86,7 @@ def settings_fingerprint(task: TargetsTask, sky: Dr10Sky) -> str:
     lists = [*task.exclusion.csv, *(catalogue.path for catalogue in task.negatives.morphology)]
     plain["lists"] = [[str(path), _stat(path)] for path in lists]
     plain["sky"] = sky.model_dump(mode="json", exclude={"sweep_dir"})
+    plain["lenscat"] = metadata.version("lenscat") if task.exclusion.lenscat else None
     plain["schema"] = [str(field) for field in SCHEMA]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 

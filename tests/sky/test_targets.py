@@ -25,6 +25,7 @@ from dhs.commands.targets import targets
 from dhs.config.cli import compose_job
 from dhs.config.root import InjectRoot
 from dhs.constants import BAD_MASKBITS
+from dhs.sky.known_lenses import lenscat
 from dhs.sky.target_table import SCHEMA, read_targets
 
 REPO = Path(__file__).resolve().parents[2]
@@ -71,10 +72,8 @@ def dereddened(row: Any, band: str) -> float:
 
 def oracle(sweeps: Path) -> dict[int, dict[str, Any]]:
     """The same selection, written row by row from SCIENCE section 4 with astropy: id -> what the target should be."""
-    from dhs.sky.exclusion import lenscat_positions
-
-    lens_ra, lens_dec = lenscat_positions()
-    lenses = SkyCoord(lens_ra * units.deg, lens_dec * units.deg)
+    known = lenscat()
+    lenses = SkyCoord(known.ra_deg * units.deg, known.dec_deg * units.deg)
     expected: dict[int, dict[str, Any]] = {}
     for path in sorted(p for p in sweeps.iterdir() if "-pz" not in p.name and ".fits" in p.name):
         table = Table.read(path)
