@@ -175,7 +175,7 @@ def _ks(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _ks_noise(n: int, m: int) -> float:
-    return float(1.36 * np.sqrt((n + m) / (n * m))) if n and m else float("nan")
+    return min(1.0, float(1.36 * np.sqrt((n + m) / (n * m)))) if n and m else float("nan")
 
 
 def _total_variation(a: np.ndarray, b: np.ndarray) -> float:

@@ -7,7 +7,6 @@ write FLUX_R, Tractor files flux_r.
 """
 
 import warnings
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +14,8 @@ from typing import Any
 import fsspec
 import numpy as np
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError
 
 FITS_SUFFIXES = (".fits", ".fits.gz", ".fit", ".fit.gz")
-
-_READ_FAULTS = (OSError, EOFError, zlib.error, KeyError, VerifyError, ValueError)
 
 
 class DamagedFile(ValueError):
@@ -76,12 +72,12 @@ class SweepTable:
 
     def blocks(self, *, rows_per_block: int) -> Iterator[Rows]:
         """The rows in order, at most ``rows_per_block`` at once. DamagedFile when the file ends early."""
-        with open_stream(self.path) as stream:
-            _call(self.path, stream.seek, self.offset)
+        with Stream(self.path) as stream:
+            stream.skip(self.offset)
             done = 0
             while done < self.n_rows:
                 n = min(rows_per_block, self.n_rows - done)
-                data = _call(self.path, stream.read, n * self.dtype.itemsize)
+                data = stream.read(n * self.dtype.itemsize)
                 if len(data) < n * self.dtype.itemsize:
                     end = done + len(data) // self.dtype.itemsize
                     raise DamagedFile(f"{self.path}: ends after row {end} of {self.n_rows}: truncated; fetch it again")
@@ -89,10 +85,48 @@ class SweepTable:
                 done += n
 
 
-def open_stream(path: str) -> Any:
-    """A binary stream of a local path or fsspec URL, unzipped where the name says .gz."""
-    compression = "gzip" if path.endswith(".gz") else None
-    return _call(path, lambda: fsspec.open(path, "rb", compression=compression).open())
+class Stream:
+    """A file read forwards only, as a gzipped file or a plain HTTP server can give it; unzipped where named .gz.
+
+    Whatever goes wrong in reading, in any of fsspec's file systems, is a DamagedFile that names the path.
+    """
+
+    SKIP_BYTES = 1 << 20
+
+    def __init__(self, path: str) -> None:
+        self.path, self.position, self._ahead = path, 0, b""
+        remote = {"block_size": 0} if path.startswith(("http://", "https://")) else {}
+        compression = "gzip" if path.endswith(".gz") else None
+        self._file = _call(path, lambda: fsspec.open(path, "rb", compression=compression, **remote).open())
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def peek(self, n: int) -> bytes:
+        """The next ``n`` bytes, which the next read gives again."""
+        self._ahead = self._take(n)
+        return self._ahead
+
+    def read(self, n: int) -> bytes:
+        """The next ``n`` bytes; fewer at the end of the file only."""
+        data = self._take(n)
+        self.position += len(data)
+        return data
+
+    def skip(self, n: int) -> None:
+        while n > 0 and (data := self.read(min(n, self.SKIP_BYTES))):
+            n -= len(data)
+
+    def _take(self, n: int) -> bytes:
+        parts, self._ahead = [self._ahead[:n]] if self._ahead else [], self._ahead[n:]
+        missing = n - sum(map(len, parts))
+        while missing and (part := _call(self.path, self._file.read, missing)):
+            parts.append(part)
+            missing -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def open_sweep(path: str) -> SweepTable:
@@ -102,19 +136,17 @@ def open_sweep(path: str) -> SweepTable:
     """
     if not path.endswith(FITS_SUFFIXES):
         raise ValueError(f"{path}: not a sweep or Tractor file by its name; allowed: {', '.join(FITS_SUFFIXES)}")
-    with open_stream(path) as stream:
-        if _call(path, stream.read, 9) != b"SIMPLE  =":
+    with Stream(path) as stream:
+        if stream.peek(9) != b"SIMPLE  =":
             raise DamagedFile(f"{path}: does not begin as a FITS file does (SIMPLE  =); fetch it again")
-        stream.seek(0)
         header = _call(path, _read_header, stream)
         while not str(header.get("XTENSION", "")).startswith("BINTABLE"):
-            size = _data_size(header)
-            _call(path, stream.seek, stream.tell() + size)
+            stream.skip(_data_size(header))
             header = _call(path, _read_header, stream)
-        return SweepTable(path, int(header["NAXIS2"]), _row_dtype(path, header), stream.tell())
+        return SweepTable(path, int(header["NAXIS2"]), _row_dtype(path, header), stream.position)
 
 
-def _read_header(stream: Any) -> fits.Header:
+def _read_header(stream: Stream) -> fits.Header:
     """The next header; ValueError or EOFError where there is none (what astropy only warns of is caught later)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -148,6 +180,8 @@ def _call(path: str, function: Any, *arguments: Any) -> Any:
         return function(*arguments)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
-    except _READ_FAULTS as error:
+    except (MemoryError, DamagedFile):
+        raise
+    except Exception as error:  # HTTP, S3 and others each have errors of their own
         line = " ".join(str(error).split()) or type(error).__name__
         raise DamagedFile(f"{path}: cannot be read ({type(error).__name__}: {line}); fetch it again") from None

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from dhs.config.run_dir import write_text
 from dhs.config.sky import Dr10Sky
 from dhs.config.targets import TargetsTask
-from dhs.sky.sweeps import DamagedFile, Rows, SweepTable, open_sweep
+from dhs.sky.sweeps import FITS_SUFFIXES, DamagedFile, Rows, SweepTable, open_sweep
 from dhs.sky.target_select import CUTS, Selector
 from dhs.sky.target_table import NEEDED_COLUMNS, SCHEMA
 
@@ -54,7 +54,9 @@ def find_sweeps(location: str) -> list[SourceFile]:
     FileNotFoundError, or ValueError where there is none; both one line.
     """
     filesystem, root = fsspec.core.url_to_fs(location)
-    if filesystem.isfile(root):
+    local = isinstance(filesystem, fsspec.get_filesystem_class("file"))
+    # Over HTTP every address that answers is a file, a listing too: there the name decides.
+    if filesystem.isfile(root) if local else root.endswith(FITS_SUFFIXES):
         entries = {root: filesystem.info(root)}
     elif filesystem.exists(root):
         entries = filesystem.find(root, detail=True)
@@ -68,7 +70,6 @@ def find_sweeps(location: str) -> list[SourceFile]:
             f"sky.sweep_dir = {location}: no sweep-*.fits[.gz] or tractor-*.fits[.gz] among {len(names)} files"
             f"{' (' + ', '.join(names[:3]) + ', ...)' if names else ''}"
         )
-    local = isinstance(filesystem, fsspec.get_filesystem_class("file"))
     return [
         SourceFile(
             path if local else filesystem.unstrip_protocol(path),

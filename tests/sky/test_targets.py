@@ -5,9 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,11 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "sweep-150m010-160m005-pz.fits").write_bytes(b"not read")
     (folder / "legacysurvey_dr10_sweep.sha256sum").touch()
     return folder
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
 
 
 def run(sweep_dir: Path | str, output: Path, *overrides: str) -> dict[str, Any]:
@@ -420,6 +428,16 @@ def test_photometric_redshifts_come_row_by_row_and_a_strangers_file_is_refused(t
     (photoz / "sweep-a-pz.fits").unlink()
     with pytest.raises(ValueError, match=r"sweep-a-pz\.fits: no such file: sweep-a\.fits has no photometric"):
         run(folder, tmp_path / "out4", f"sky.photoz_dir={photoz}")
+
+
+def test_a_plain_http_server_gives_the_same_targets(sweeps: Path, done: Path, tmp_path: Path) -> None:
+    """One that cannot serve ranges, as the standard library's: files are read forwards only."""
+    handler = partial(QuietHandler, directory=str(sweeps))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        run(f"http://127.0.0.1:{server.server_port}/", tmp_path)
+        server.shutdown()
+    assert same(read_targets(tmp_path), read_targets(done))
 
 
 def test_a_folder_without_sweeps_says_what_it_has(tmp_path: Path) -> None:
