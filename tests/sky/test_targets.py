@@ -27,9 +27,12 @@ from benchmarks.synthetic_sweep import FIELDS, sweep_rows, write_sweep
 from dhs.commands.targets import targets
 from dhs.config.cli import compose_job
 from dhs.config.root import InjectRoot
-from dhs.constants import BAD_MASKBITS
+from dhs.constants import BAD_MASKBITS, CLASSES
+from dhs.inject.injector import Injector
+from dhs.rng import Purpose
+from dhs.sky.cutouts import CutoutSet
 from dhs.sky.known_lenses import lenscat
-from dhs.sky.target_table import SCHEMA, read_targets
+from dhs.sky.target_table import SCHEMA, gets_arc, read_targets
 
 REPO = Path(__file__).resolve().parents[2]
 NAMES = ("sweep-150m010-160m005", "sweep-200p000-210p005", "sweep-350m005-360p000")
@@ -162,17 +165,32 @@ def test_the_table_says_what_its_columns_mean(done: Path, sweeps: Path) -> None:
     assert np.isnan(table["z_phot"].to_numpy()).all()
 
 
-def test_hosts_are_split_in_halves_by_the_rule_of_the_injector(done: Path) -> None:
-    from dhs.rng import stable_fraction
-
+def test_hosts_are_split_in_halves_by_their_ids(done: Path) -> None:
     table = read_targets(done)
-    role = np.array(table["role"].to_pylist())
-    kind = np.array(table["kind"].to_pylist())
+    role, kind = np.array(table["role"].to_pylist()), np.array(table["kind"].to_pylist())
     assert np.array_equal(role == "negative", kind != "lrg")
     assert 0.42 < (role == "injection").sum() / (kind == "lrg").sum() < 0.58
-    for key, name in zip(table["target_id"].to_pylist(), role, strict=True):
-        if name != "negative":
-            assert (name == "injection") == (stable_fraction(str(key), salt="control") < 0.5)
+    hosts = kind == "lrg"
+    assert np.array_equal(gets_arc(table["target_id"].to_numpy()[hosts]), role[hosts] == "injection")
+
+
+def test_the_injector_puts_arcs_into_the_hosts_that_the_table_calls_injection(mock_set: CutoutSet) -> None:
+    config = compose_job("inject", [], schema=InjectRoot)
+    unused: Any = None
+    injector = Injector(
+        mock_set,
+        renderer=unused,
+        choose_source=unused,
+        seed=1,
+        lens=config.lens,
+        colour=config.colour,
+        inject=config.inject,
+    )
+    pool = injector.pool(Purpose.TRAIN)
+    assert gets_arc(mock_set.target_id[pool.hosts]).all()
+    controls = pool.negatives[mock_set.kind[pool.negatives] == CLASSES.index("lrg")]
+    assert len(pool.hosts) > 50 and len(controls) > 50
+    assert not gets_arc(mock_set.target_id[controls]).any()
 
 
 def test_splits_are_those_of_the_sky_and_of_nothing_else(done: Path) -> None:
