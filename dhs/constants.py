@@ -12,6 +12,11 @@ AB_ZERO_POINT_MAG = 22.5
 SOURCE_PIXEL_SCALE_ARCSEC = 0.03
 """Source templates: the HST/ACS drizzled scale."""
 
+DARK_SKY_MAG_ARCSEC2: tuple[float, float, float] = (22.04, 20.91, 18.46)
+"""DECam's nominal sky in g, r, z, AB mag/arcsec^2 (`sky0` of the Legacy Survey's obsbot, decam.py): what turns a
+coadd's invvar into a gain. On a real DR9 patch the gain so derived is 0.7 (g) and 0.9 (r) of that read from the
+source noise in its invvar (`dhs.inject.arc_noise`)."""
+
 BAD_MASKBITS: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 10, 11)
 """DR10 MASKBITS that make a pixel bad (SCIENCE: NPRIMARY, BRIGHT, SATUR_*, ALLMASK_*, BAILOUT, MEDIUM)."""
 

@@ -26,6 +26,7 @@ class Purpose(IntEnum):
     BENCHMARK = 11
     PHOTOMETRY = 12
     DEGRADE = 13
+    ARC_NOISE = 21
 
 
 def keyed_rng(seed: int, purpose: Purpose, epoch: int, index: int) -> np.random.Generator:

@@ -7,14 +7,13 @@ from pydantic import Field, model_validator
 
 from dhs.config.anchors import AnchorsConfig, AuditTask, CsvAnchors, ScoreTask
 from dhs.config.base import Fraction, Section
+from dhs.config.colour import ColourConfig
 from dhs.config.injection import (
-    ColourConfig,
-    GridLens,
     InjectConfig,
-    LensConfig,
     PsfConfig,
     RendererConfig,
 )
+from dhs.config.lens import GridLens, LensConfig
 from dhs.config.sky import Dr10Sky, FilesSky, SkyConfig
 from dhs.config.source import CosmosSource, SourceConfig
 from dhs.config.targets import TargetsTask

@@ -1,7 +1,8 @@
-"""Draws arcs that pass the acceptance cuts, a batch of galaxies at a time.
+"""Draws arcs that pass the acceptance cuts, a batch of galaxies at a time, and counts what the cuts threw away.
 
-Geometry first: lens and source position are drawn until resolution and magnification pass. Then brightness: with the
-geometry kept, magnitudes are drawn until the S/N passes. When the tries are used up the last draw is kept and marked.
+Geometry first: lens and source position are drawn until theta_E, resolution and magnification pass. Then brightness:
+with the geometry kept, magnitudes are drawn until the S/N passes. When the tries are used up the last draw is kept and
+marked with the cut it fails. With one try the cuts reject nothing: they only grade (the test set).
 The galaxy itself is never redrawn: hosts and controls must have the same depth and seeing.
 
 A galaxy keeps the first of its own draws that passes, from generators of its own, so the result does not depend on
@@ -14,24 +15,36 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from dhs.config.injection import Acceptance, ColourConfig, LensConfig
+from dhs.config.colour import ColourConfig
+from dhs.config.injection import Acceptance
+from dhs.config.lens import LensConfig, PhotometricLens
 from dhs.constants import BANDS
-from dhs.inject.prior import ChooseSource, Geometry, Rngs, draw_geometry, draw_magnitudes
+from dhs.inject.colour import draw_magnitudes
+from dhs.inject.prior import ChooseSource, Geometry, Rngs, draw_geometry
 from dhs.inject.recipe import RecipeBatch, recipes_from
 from dhs.inject.renderer import Renderer
+from dhs.inject.strength import StrengthPrior, galaxies_of
 from dhs.lens.photometry import ArcSnr, arc_snr, flux_nmgy
 from dhs.sky.cutouts import CutoutSet
 
 MIN_CANDIDATES = 16
 """When few galaxies are left, this many candidates are traced together: small batches waste their overhead."""
 
+CUTS: tuple[str, ...] = ("accepted", "theta_e_range", "resolution", "magnification", "arc_snr")
+"""What a draw fails, in the order in which it is tested; `reject_reason` is an index into it."""
+
+_RANGE, _RESOLUTION, _MAGNIFICATION, _SNR = range(1, len(CUTS))
+
 
 class Priors(NamedTuple):
     """What arcs are drawn from."""
 
     lens: LensConfig
+    strength: StrengthPrior
     colour: ColourConfig
     choose_source: ChooseSource
+    own_mag: np.ndarray | None
+    """(n_sources, bands) for `colour=bank`."""
 
 
 class ArcBatch(NamedTuple):
@@ -39,13 +52,25 @@ class ArcBatch(NamedTuple):
 
     recipes: RecipeBatch
     images_nmgy: torch.Tensor
-    """(P, bands, N, N) float32, after the PSF."""
+    """(P, bands, N, N) float32, after the PSF, without noise."""
     magnification: np.ndarray
     """(P,) float32."""
     snr: ArcSnr
     """(P, bands) each."""
-    accepted: np.ndarray
-    """(P,) bool; False where the tries were used up."""
+    reject_reason: np.ndarray
+    """(P,) int8: the cut that the arc fails, 0 for none."""
+    rejected: np.ndarray
+    """(P, len(CUTS)) int16: draws thrown away before this one, by the cut they failed."""
+
+
+class _Drawn(NamedTuple):
+    """Geometries of P galaxies, as kept."""
+
+    geometry: Geometry
+    traced: torch.Tensor
+    """(P, C, N, N) unit arcs before the PSF."""
+    reason: np.ndarray
+    rejected: np.ndarray
 
 
 def draw_arcs(
@@ -58,25 +83,29 @@ def draw_arcs(
     renderer: Renderer,
     invvar: torch.Tensor,
     good: torch.Tensor,
-    acceptance: Acceptance | None,
+    acceptance: Acceptance,
 ) -> ArcBatch:
-    """One arc for each of the P galaxies ``rows``; ``invvar``, ``good`` (P, bands, N, N). None accepts every draw."""
-    geometry, traced, passed = _geometry(
-        cutouts, rows, rngs=geometry_rngs, priors=priors, renderer=renderer, acceptance=acceptance
+    """One arc for each of the P galaxies ``rows``; ``invvar``, ``good`` (P, bands, N, N)."""
+    drawn = _geometry(cutouts, rows, rngs=geometry_rngs, priors=priors, renderer=renderer, acceptance=acceptance)
+    unit = renderer.observe(drawn.traced, recipes=recipes_from(cutouts, rows, geometry=drawn.geometry))
+    mags = draw_magnitudes(
+        photometry_rngs,
+        colour=priors.colour,
+        n_draws=acceptance.max_tries,
+        z_source=drawn.geometry.z_source,
+        own_mag=None if priors.own_mag is None else priors.own_mag[drawn.geometry.source_index],
     )
-    recipes = recipes_from(cutouts, rows, geometry=geometry)
-    unit = renderer.observe(traced, recipes=recipes)
-    n_draws = acceptance.max_tries if acceptance else 1
-    mags = draw_magnitudes(photometry_rngs, colour=priors.colour, n_draws=n_draws)
     chosen, bright = _brightness(unit, mags, invvar=invvar, good=good, acceptance=acceptance)
     source_mag = mags[np.arange(len(rows)), chosen]
     images = unit * _flux(source_mag)
+    drawn.rejected[:, _SNR] = chosen  # every draw before the chosen one was too faint
     return ArcBatch(
-        recipes=recipes_from(cutouts, rows, geometry=geometry, source_mag=source_mag),
+        recipes=recipes_from(cutouts, rows, geometry=drawn.geometry, source_mag=source_mag),
         images_nmgy=images,
-        magnification=magnification(traced),
+        magnification=magnification(drawn.traced),
         snr=arc_snr(images, invvar=invvar, good=good),
-        accepted=passed & bright,
+        reject_reason=np.where((drawn.reason == 0) & ~bright, _SNR, drawn.reason).astype(np.int8),
+        rejected=drawn.rejected,
     )
 
 
@@ -87,65 +116,72 @@ def _geometry(
     rngs: Rngs,
     priors: Priors,
     renderer: Renderer,
-    acceptance: Acceptance | None,
-) -> tuple[Geometry, torch.Tensor, np.ndarray]:
-    """Geometries, their traced unit arcs (P, C, N, N), and whether they passed (P,)."""
+    acceptance: Acceptance,
+) -> _Drawn:
     size = cutouts.stamp_size_px
     traced = torch.zeros(len(rows), renderer.n_channels, size, size)
-    passed = np.zeros(len(rows), dtype=bool)
+    reason = np.zeros(len(rows), dtype=np.int8)
+    rejected = np.zeros((len(rows), len(CUTS)), dtype=np.int16)
     kept: list[tuple[np.ndarray, Geometry]] = []
-    pending, tries_left = np.arange(len(rows)), acceptance.max_tries if acceptance else 1
+    pending, tries_left = np.arange(len(rows)), acceptance.max_tries
     while len(pending):
         each = min(tries_left, max(1, MIN_CANDIDATES // len(pending)))
         tries_left -= each
         owners = np.repeat(pending, each)
         candidates = draw_geometry(
             [rngs[int(i)] for i in owners],
-            light_axis_ratio=np.asarray(cutouts.axis_ratio[rows[owners]], dtype=np.float64),
-            light_angle_rad=np.asarray(cutouts.position_angle_rad[rows[owners]], dtype=np.float64),
+            galaxies=galaxies_of(cutouts, rows[owners]),
             lens=priors.lens,
+            strength=priors.strength,
             choose_source=priors.choose_source,
         )
         is_last = np.tile(np.arange(each) == each - 1, len(pending)) & (tries_left == 0)
-        ok, images, position = _trace_promising(
-            recipes_from(cutouts, rows[owners], geometry=candidates), is_last, renderer=renderer, acceptance=acceptance
+        fails, images, position = _grade(
+            recipes_from(cutouts, rows[owners], geometry=candidates),
+            is_last,
+            lens=priors.lens,
+            renderer=renderer,
+            acceptance=acceptance,
         )
-        first = _first_of_each(ok, each=each, force_last=tries_left == 0)
+        first = _first_of_each(fails == 0, each=each, force_last=tries_left == 0)
+        rejected[pending] += _thrown_away(fails, first, each=each)
         where = owners[first]
         if len(first):
             traced[where] = images[torch.from_numpy(position[first])]
-            passed[where] = ok[first]
+            reason[where] = fails[first]
             kept.append((where, candidates.take(first)))
         pending = np.setdiff1d(pending, where, assume_unique=True)
-    return _in_order(kept, len(rows)), traced, passed
+    return _Drawn(_in_order(kept, len(rows)), traced, reason, rejected)
 
 
-def _trace_promising(
-    recipes: RecipeBatch, is_last: np.ndarray, *, renderer: Renderer, acceptance: Acceptance | None
+def _grade(
+    recipes: RecipeBatch, is_last: np.ndarray, *, lens: LensConfig, renderer: Renderer, acceptance: Acceptance
 ) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
-    """Which candidates pass, the images of those traced, and each candidate's row among them (-1: not traced)."""
-    ok = np.ones(len(recipes), dtype=bool)
-    if acceptance:
-        red = recipes.psf_fwhm_arcsec[:, BANDS.index("r")]
-        ok &= recipes.theta_e_arcsec / red >= acceptance.min_theta_e_over_psf
-    promising = np.flatnonzero(ok | is_last)
+    """The cut each candidate fails (0: none), the images of those traced, each one's row among them (-1: not traced).
+
+    Candidates that fail before tracing are not traced, unless they are the last try and may be kept.
+    """
+    fails = np.zeros(len(recipes), dtype=np.int8)
+    theta_e = recipes.theta_e_arcsec
+    fails[theta_e / recipes.psf_fwhm_arcsec[:, BANDS.index("r")] < acceptance.min_theta_e_over_psf] = _RESOLUTION
+    if isinstance(lens, PhotometricLens):
+        fails[(theta_e < lens.theta_e_arcsec.low) | (theta_e > lens.theta_e_arcsec.high)] = _RANGE
+    promising = np.flatnonzero((fails == 0) | is_last)
     position = np.full(len(recipes), -1)
     position[promising] = np.arange(len(promising))
     if len(promising) == 0:
-        return ok, torch.zeros(0), position
+        return fails, torch.zeros(0), position
     images = renderer.trace(recipes.take(promising))
-    if acceptance:
-        ok[promising] &= magnification(images) >= acceptance.min_magnification
-    return ok, images, position
+    weak = promising[magnification(images) < acceptance.min_magnification]
+    fails[weak] = np.where(fails[weak] == 0, _MAGNIFICATION, fails[weak])
+    return fails, images, position
 
 
 def _brightness(
-    unit: torch.Tensor, mags: np.ndarray, *, invvar: torch.Tensor, good: torch.Tensor, acceptance: Acceptance | None
+    unit: torch.Tensor, mags: np.ndarray, *, invvar: torch.Tensor, good: torch.Tensor, acceptance: Acceptance
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which of the (P, n_draws, bands) magnitudes to take (P,), and whether it passed (P,)."""
     chosen = np.zeros(len(unit), dtype=np.int64)
-    if acceptance is None:
-        return chosen, np.ones(len(unit), dtype=bool)
     bright = np.zeros(len(unit), dtype=bool)
     pending = np.arange(len(unit))
     for attempt in range(mags.shape[1]):
@@ -175,6 +211,15 @@ def _first_of_each(ok: np.ndarray, *, each: int, force_last: bool) -> np.ndarray
     first = np.where(table.any(axis=1), table.argmax(axis=1), each - 1 if force_last else -1)
     rows = np.flatnonzero(first >= 0)
     return rows * each + first[rows]
+
+
+def _thrown_away(fails: np.ndarray, first: np.ndarray, *, each: int) -> np.ndarray:
+    """(owners, len(CUTS)) candidates of every owner before the one it keeps (all, where it keeps none), by cut."""
+    table = fails.reshape(-1, each)
+    n_before = np.full(len(table), each)
+    n_before[first // each] = first % each
+    before = np.arange(each) < n_before[:, None]
+    return np.stack([((table == cut) & before & (cut > 0)).sum(axis=1) for cut in range(len(CUTS))], axis=1)
 
 
 def _in_order(kept: Sequence[tuple[np.ndarray, Geometry]], n: int) -> Geometry:

@@ -1,12 +1,16 @@
 """A ready `Injector` from a configuration: sky, source, renderer."""
 
+import logging
 from collections.abc import Callable
 
+from dhs.config.colour import PLAUSIBLE_R_MAG
 from dhs.config.root import InjectionRoot
 from dhs.inject.injector import Injector
 from dhs.inject.renderer import build_renderer
 from dhs.sky.build import load_sky
 from dhs.source.build import build_source
+
+log = logging.getLogger("dhs")
 
 Progress = Callable[[int, int], None]
 
@@ -17,13 +21,23 @@ def build_injector(config: InjectionRoot, *, progress: Progress | None = None) -
         config.sky, cache_dir=config.paths.cache_dir, max_galaxies=config.max_galaxies, progress=progress
     )
     source = build_source(config.source)
+    _warn_of_bright_sources(config)
     renderer = build_renderer(config.renderer, source=source, psf=config.psf, size_px=cutouts.stamp_size_px)
     return Injector(
         cutouts,
         renderer=renderer,
-        choose_source=source.choose,
+        source=source,
         seed=config.seed,
         lens=config.lens,
         colour=config.colour,
         inject=config.inject,
     )
+
+
+def _warn_of_bright_sources(config: InjectionRoot) -> None:
+    if config.colour.r_mag.low < PLAUSIBLE_R_MAG:
+        log.warning(
+            "colour.r_mag.low = %g: unlensed sources brighter than r = %g are rare; their arcs may outshine the lens",
+            config.colour.r_mag.low,
+            PLAUSIBLE_R_MAG,
+        )

@@ -1,4 +1,4 @@
-"""Draws lenses and sources for given galaxies, from the configured priors (SCIENCE sections 2 and 3).
+"""Draws lenses and source positions for given galaxies, from the configured priors (SCIENCE section 3).
 
 Every draw takes a fixed number of variates from its own generator; the arithmetic runs on whole batches.
 """
@@ -8,16 +8,15 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from dhs.config.base import Range
-from dhs.config.injection import ColourConfig, GridLens, LensConfig, SeedSedColour
-from dhs.constants import BANDS
+from dhs.config.lens import LensConfig
+from dhs.inject.strength import Galaxies, StrengthPrior, between
 from dhs.lens.sie import radial_caustics
 
 MIN_AXIS_RATIO = 0.2
 """Flattest mass drawn; flatter isothermal lenses are not galaxies."""
 
 _UNIFORMS, _NORMALS = 9, 5
-"""Variates of one geometry."""
+"""Variates of one geometry, beside those of the theta_E prior."""
 
 Rngs = Sequence[np.random.Generator]
 ChooseSource = Callable[[np.ndarray], np.ndarray]
@@ -35,6 +34,10 @@ class Geometry:
     gamma2: np.ndarray
     lens_x_arcsec: np.ndarray
     lens_y_arcsec: np.ndarray
+    sigma_v_km_s: np.ndarray
+    z_lens: np.ndarray
+    z_source: np.ndarray
+    natural_weight: np.ndarray
     source_index: np.ndarray
     source_x_arcsec: np.ndarray
     source_y_arcsec: np.ndarray
@@ -48,23 +51,24 @@ class Geometry:
 def draw_geometry(
     rngs: Rngs,
     *,
-    light_axis_ratio: np.ndarray,
-    light_angle_rad: np.ndarray,
+    galaxies: Galaxies,
     lens: LensConfig,
+    strength: StrengthPrior,
     choose_source: ChooseSource,
 ) -> Geometry:
-    """One lens and source position for each of P generators; (P,) shapes of the galaxies' light, NaN where unknown."""
+    """One lens and source position for each of P generators and ``galaxies``."""
+    n_uniforms, n_normals = _UNIFORMS + strength.n_uniforms, _NORMALS + strength.n_normals
     # Uniforms and normals of one draw together: a generator may serve several draws of this batch.
-    variates = [(rng.random(_UNIFORMS), rng.standard_normal(_NORMALS)) for rng in rngs]
+    variates = [(rng.random(n_uniforms), rng.standard_normal(n_normals)) for rng in rngs]
     u, normal = np.array([v[0] for v in variates]), np.array([v[1] for v in variates])
-    theta_e = _theta_e(u[:, 0], lens)
-    q, phi = _mass_shape(u[:, 1:3], normal[:, 0:2], light_axis_ratio, light_angle_rad, lens=lens)
+    drawn = strength.draw(u[:, 0], u[:, _UNIFORMS:], normal[:, _NORMALS:], galaxies=galaxies)
+    q, phi = _mass_shape(u[:, 1:3], normal[:, 0:2], galaxies.axis_ratio, galaxies.position_angle_rad, lens=lens)
     shear, shear_angle = np.abs(normal[:, 2]) * lens.shear_sigma, 2 * np.pi * u[:, 3]
     gamma1, gamma2 = shear * np.cos(shear_angle), shear * np.sin(shear_angle)
-    x, y = normal[:, 3] * lens.centre_jitter_arcsec, normal[:, 4] * lens.centre_jitter_arcsec
-    offset = _source_offset(u[:, 4:7], lens=lens, theta_e=theta_e, q=q, phi=phi)
+    x = galaxies.x_arcsec + normal[:, 3] * lens.centre_jitter_arcsec
+    y = galaxies.y_arcsec + normal[:, 4] * lens.centre_jitter_arcsec
+    offset = _source_offset(u[:, 4:7], lens=lens, theta_e=drawn.theta_e_arcsec, q=q, phi=phi)
     return Geometry(
-        theta_e_arcsec=theta_e,
         axis_ratio=q,
         phi_rad=phi,
         gamma1=gamma1,
@@ -76,30 +80,8 @@ def draw_geometry(
         source_x_arcsec=x - (gamma1 * x + gamma2 * y) + offset[:, 0],
         source_y_arcsec=y - (gamma2 * x - gamma1 * y) + offset[:, 1],
         source_rotation_rad=2 * np.pi * u[:, 8],
+        **drawn._asdict(),
     )
-
-
-def draw_magnitudes(rngs: Rngs, *, colour: ColourConfig, n_draws: int) -> np.ndarray:
-    """(P, n_draws, bands) unlensed AB magnitudes."""
-    u = np.array([rng.random((n_draws, 2)) for rng in rngs]).reshape(-1, n_draws, 2)
-    normal = np.array([rng.standard_normal((n_draws, 2)) for rng in rngs]).reshape(-1, n_draws, 2)
-    r = _power_law_magnitude(u[..., 0], colour.r_mag, colour.r_mag_slope)
-    if isinstance(colour, SeedSedColour):
-        evolution = np.clip((_between(u[..., 1], colour.source_redshift) - 1) / 2, 0, 1)
-        mags = {"g": r - 0.30 * (1 + 0.3 * evolution), "r": r, "z": r + 0.20 * (1 + 0.2 * evolution)}
-    else:
-        red = u[..., 1] < colour.red_fraction
-        g_r = np.where(red, colour.red_g_r_mean, colour.g_r_mean) + normal[..., 0] * colour.g_r_sigma
-        r_z = np.where(red, colour.red_r_z_mean, colour.r_z_mean) + normal[..., 1] * colour.r_z_sigma
-        mags = {"g": r + g_r, "r": r, "z": r - r_z}
-    return np.stack([mags[band] for band in BANDS], axis=-1)
-
-
-def _theta_e(u: np.ndarray, lens: LensConfig) -> np.ndarray:
-    if isinstance(lens, GridLens):
-        grid = np.array(lens.theta_e_arcsec)
-        return grid[np.minimum((u * len(grid)).astype(int), len(grid) - 1)]
-    return _between(u, lens.theta_e_arcsec)
 
 
 def _mass_shape(
@@ -108,7 +90,7 @@ def _mass_shape(
     known = np.isfinite(light_axis_ratio) & np.isfinite(light_angle_rad) & lens.follow_light
     q = np.clip(light_axis_ratio + normal[:, 0] * lens.axis_ratio_scatter, MIN_AXIS_RATIO, 1.0)
     phi = light_angle_rad + np.radians(normal[:, 1] * lens.angle_scatter_deg)
-    return np.where(known, q, _between(u[:, 0], lens.axis_ratio)), np.where(known, phi, np.pi * u[:, 1])
+    return np.where(known, q, between(u[:, 0], lens.axis_ratio)), np.where(known, phi, np.pi * u[:, 1])
 
 
 def _source_offset(
@@ -127,15 +109,3 @@ def _source_offset(
     sector = np.minimum((cumulative < u[:, :1] * cumulative[:, -1:]).sum(axis=1), areas.shape[1] - 1)
     rows, along = np.arange(len(u)), u[:, 2:3]
     return outward[:, None] * ((1 - along) * vertices[rows, sector] + along * following[rows, sector])
-
-
-def _power_law_magnitude(u: np.ndarray, limits: Range, slope: float) -> np.ndarray:
-    """Inverse CDF of p(m) ~ 10**(slope m) on [low, high]."""
-    span = limits.high - limits.low
-    if abs(slope) < 1e-6 or span == 0:
-        return limits.low + u * span
-    return limits.low + np.log10(1 + u * (10 ** (slope * span) - 1)) / slope
-
-
-def _between(u: np.ndarray, limits: Range) -> np.ndarray:
-    return limits.low + u * (limits.high - limits.low)

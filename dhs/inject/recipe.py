@@ -32,6 +32,14 @@ class RecipeBatch:
     gamma2: np.ndarray
     lens_x_arcsec: np.ndarray
     lens_y_arcsec: np.ndarray
+    sigma_v_km_s: np.ndarray
+    """Velocity dispersion that theta_E was computed from; NaN where the prior has none."""
+    z_lens: np.ndarray
+    """Redshift that theta_E was computed with, else the galaxy's own; NaN where unknown."""
+    z_source: np.ndarray
+    """NaN where the prior has none."""
+    natural_weight: np.ndarray
+    """Density of theta_E in nature over that of the prior (`dhs.inject.strength`)."""
     source_index: np.ndarray
     """(B,) int64 into the run's source."""
     source_x_arcsec: np.ndarray

@@ -1,14 +1,18 @@
 """Contact sheets of injected stamps: galaxy, arc alone, both. The cheapest defence against a wrong injection."""
 
 import csv
+import logging
 from pathlib import Path
 
 import numpy as np
 
 from dhs.constants import BANDS, CLASSES
 from dhs.display import comparison_sheet, contact_sheet
+from dhs.inject.acceptance import CUTS
 from dhs.inject.injector import Injector, StampBatch
 from dhs.rng import Purpose
+
+log = logging.getLogger("dhs")
 
 COLUMNS = 8
 MAX_POOL = 4096
@@ -17,7 +21,7 @@ MAX_POOL = 4096
 
 def injection_sheet(injector: Injector, *, n_stamps: int, path: Path) -> Path:
     """PNG of ``n_stamps`` training injections before, alone and after; a CSV of their recipes beside it."""
-    stamps = injector.stamps(_injected_indices(injector, n_stamps), purpose=Purpose.SHEET)
+    stamps = injector.stamps(_injected_indices(injector, n_stamps), purpose=Purpose.SHEET, measure=True)
     background = np.array(injector.cutouts.images[stamps.recipes.row])
     after = stamps.images.numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +33,19 @@ def injection_sheet(injector: Injector, *, n_stamps: int, path: Path) -> Path:
         title="Injected training stamps (g, r, z; 16.8 arcsec)",
     )
     _write_recipes(stamps, path.with_suffix(".csv"))
+    log.info(acceptance_line(stamps))
     return path
+
+
+def acceptance_line(stamps: StampBatch) -> str:
+    """One line: how many injections pass the cuts, and how many draws each cut threw away on the way."""
+    injected = stamps.recipes.injected
+    thrown = stamps.rejected.sum(axis=0, dtype=np.int64)
+    by_cut = ", ".join(f"{CUTS[i]} {thrown[i]}" for i in range(1, len(CUTS)) if thrown[i]) or "none"
+    return (
+        f"{stamps.accepted.sum()} of {injected.sum()} injections pass the acceptance cuts, "
+        f"{stamps.n_tries.sum()} draws; thrown away: {by_cut}"
+    )
 
 
 def first_batch_sheet(injector: Injector, *, path: Path, batch_size: int) -> Path:
@@ -67,9 +83,7 @@ def _caption(stamps: StampBatch, i: int) -> str:
 
 
 def _write_recipes(stamps: StampBatch, path: Path) -> None:
-    columns = stamps.recipes.columns() | {"magnification": stamps.magnification}
-    for i, band in enumerate(BANDS):
-        columns |= {f"arc_snr_{band}": stamps.arc_snr[:, i], f"arc_snr_sum_{band}": stamps.arc_snr_sum[:, i]}
+    columns = stamps.columns()
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)

@@ -19,7 +19,9 @@ Transform = Callable[[StampBatch], dict[str, Any]]
 
 
 class InjectionStream(IterableDataset[dict[str, Any]]):
-    """Batches of ``purpose``; ``len()`` is that of the whole epoch, wherever it starts."""
+    """Batches of ``purpose``; ``len()`` is that of the whole epoch, wherever it starts.
+
+    ``measure`` adds the costlier `ArcMeasures`: for tables and evaluation, not for training."""
 
     def __init__(
         self,
@@ -32,12 +34,13 @@ class InjectionStream(IterableDataset[dict[str, Any]]):
         first_batch: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        measure: bool = False,
     ) -> None:
         if batch_size % world_size:
             raise ValueError(f"batch_size = {batch_size}: must be a multiple of the number of ranks, {world_size}")
         self._injector, self._purpose, self._epoch = injector, purpose, epoch
         self._batch_size, self._transform, self._first = batch_size, transform, first_batch
-        self._rank, self._world_size = rank, world_size
+        self._rank, self._world_size, self._measure = rank, world_size, measure
         self._n_samples = injector.n_stamps(purpose)
         self._drop_tail = purpose == Purpose.TRAIN
 
@@ -52,7 +55,10 @@ class InjectionStream(IterableDataset[dict[str, Any]]):
         if worker:
             torch.set_num_threads(1)
         for batch in range(self._first + offset, len(self), stride):
-            yield self._transform(self._injector.stamps(self._indices(batch), purpose=self._purpose, epoch=self._epoch))
+            stamps = self._injector.stamps(
+                self._indices(batch), purpose=self._purpose, epoch=self._epoch, measure=self._measure
+            )
+            yield self._transform(stamps)
 
     def _indices(self, batch: int) -> np.ndarray:
         start = batch * self._batch_size

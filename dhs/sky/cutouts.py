@@ -46,6 +46,11 @@ class CutoutSet:
     psf_images: np.ndarray | None = None
     """(N, B, K, K) float32 effective PSF of each object and band (a coadd PSF), K odd, centre at (K-1)/2;
     None where the sky has only `psf_fwhm_arcsec`."""
+    centre_x_arcsec: np.ndarray | None = None
+    """(N,) float32, centre of the galaxy's light relative to the stamp's, +x to larger columns: the lens is put there.
+    NaN (or None for all) where unknown: taken as 0."""
+    centre_y_arcsec: np.ndarray | None = None
+    """(N,) float32, as centre_x_arcsec, +y to larger rows."""
 
     origin: np.ndarray | None = None
     """(N,) str, what a stamp is when it is no survey cutout ("simulated telescope: ..."), "" where it is one;

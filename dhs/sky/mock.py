@@ -2,8 +2,9 @@
 
 Galaxy i is a pure function of (seed, i) and of the configuration: the same alone, in any chunk, on any number of
 processes, in a set of any size. What it imitates and where the figures come from: mock_conditions (seeing, depth),
-mock_noise (noise, masks), mock_photometry, mock_galaxies (classes), mock_field (neighbours). What it does not: large
-galaxies, saturated stars, PSF ellipticity and wings, artefacts, extinction, clustering beyond a shared colour.
+mock_noise (noise, masks), mock_photometry, mock_redshift, mock_galaxies (classes), mock_field (neighbours). What it
+does not: large galaxies, saturated stars, PSF ellipticity and wings, artefacts, extinction, clustering beyond a shared
+colour.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from dhs.sky.mock_conditions import draw_conditions
 from dhs.sky.mock_field import draw_field
 from dhs.sky.mock_galaxies import MAX_OFFSET_PX, Place, draw_galaxy_of_class
 from dhs.sky.mock_noise import add_noise, draw_bad_pixels, draw_noise
+from dhs.sky.mock_redshift import draw_photometric_redshift
 from dhs.sky.mock_scene import draw_scene
 
 
@@ -37,6 +39,9 @@ class MockGalaxy:
     mag: np.ndarray
     axis_ratio: float
     position_angle_rad: float
+    redshift: float
+    centre_x_arcsec: float
+    centre_y_arcsec: float
 
 
 def draw_mock_galaxy(config: MockSky, *, index: int) -> MockGalaxy:
@@ -75,6 +80,9 @@ def draw_mock_galaxy(config: MockSky, *, index: int) -> MockGalaxy:
         mag=galaxy.mags.astype(np.float32),
         axis_ratio=galaxy.axis_ratio,
         position_angle_rad=galaxy.angle_rad % np.pi,
+        redshift=draw_photometric_redshift(rng, mags=galaxy.mags),
+        centre_x_arcsec=float(x),
+        centre_y_arcsec=float(y),
     )
 
 

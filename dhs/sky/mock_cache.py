@@ -22,7 +22,7 @@ from dhs.sky.cutouts import CutoutSet
 from dhs.sky.mock import draw_mock_galaxy
 from dhs.sky.splits import split_of_position
 
-CODE_VERSION = 5
+CODE_VERSION = 6
 """Raise it with every change of what a galaxy looks like: old caches are then left alone, not mixed in."""
 
 CHUNK_SIZE = 256
@@ -49,7 +49,6 @@ def load_mock_sky(config: MockSky, *, cache_dir: Path, progress: Callable[[int, 
     return CutoutSet(
         target_id=np.arange(config.n_galaxies, dtype=np.int64),
         split=split_of_position(arrays["ra_deg"], arrays["dec_deg"], config=config.split),
-        redshift=np.full(config.n_galaxies, np.nan, np.float32),
         **arrays,
     )
 
@@ -151,6 +150,9 @@ _COLUMNS = {
     "mag": np.float32,
     "axis_ratio": np.float32,
     "position_angle_rad": np.float32,
+    "redshift": np.float32,
+    "centre_x_arcsec": np.float32,
+    "centre_y_arcsec": np.float32,
 }
 """Columns read as they are, and their types."""
 

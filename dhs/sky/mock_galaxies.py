@@ -33,8 +33,8 @@ INNER_SHARE = np.array([0.44, 0.50, 0.56])
 INNER_SIZE, OUTER_SIZE = 0.85, 1.2
 """Half-light radii of the two profiles over the galaxy's own."""
 
-MAX_OFFSET_PX = 0.25
-"""Sub-pixel phase of the galaxy centre, each axis."""
+MAX_OFFSET_PX = 0.5
+"""Sub-pixel phase of the galaxy centre, each axis: a stamp cut from a coadd has every phase alike."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft
 
-from dhs.constants import PIXEL_SCALE_ARCSEC
+from dhs.constants import DARK_SKY_MAG_ARCSEC2, PIXEL_SCALE_ARCSEC
 
 SCATTER_OVER_SIGMA = 0.91
 """Measured pixel scatter over 1/sqrt(invvar): 0.90-0.92 on DR9/DR10 coadds (shared data NOTES)."""
@@ -19,10 +19,8 @@ SCATTER_OVER_SIGMA = 0.91
 LAG2_FACTOR = 1.25
 """rho2 = -LAG2_FACTOR rho (0.5 - rho): -0.06 at rho = 0.13, and p(k) > 0 for every rho < 0.5."""
 
-SKY_MAG_ARCSEC2 = np.array([22.04, 20.91, 18.46])
-"""DECam's nominal dark sky in g, r, z (DECaLS; not measured here). Galaxy light adds its Poisson share to it."""
-
-SKY_NMGY_PX = 10.0 ** ((22.5 - SKY_MAG_ARCSEC2) / 2.5) * PIXEL_SCALE_ARCSEC**2
+SKY_NMGY_PX = 10.0 ** ((22.5 - np.array(DARK_SKY_MAG_ARCSEC2)) / 2.5) * PIXEL_SCALE_ARCSEC**2
+"""Sky in g, r, z. Galaxy light adds its Poisson share to it."""
 
 NOISE_MARGIN_PX = 8
 """The filter is periodic: noise is drawn on a frame this much larger and cut, so edges do not know each other."""

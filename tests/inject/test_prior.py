@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from dhs.config.base import Range
-from dhs.config.injection import GridLens, PopulationColour, SeedSedColour, UniformLens
-from dhs.inject.prior import Geometry, draw_geometry, draw_magnitudes
+from dhs.config.colour import PopulationColour, SeedSedColour
+from dhs.config.lens import GridLens, UniformLens
+from dhs.inject.colour import draw_magnitudes
+from dhs.inject.prior import Geometry, draw_geometry
+from dhs.inject.strength import Galaxies, build_strength
 from dhs.lens.sie import radial_caustics
 from dhs.rng import Purpose, keyed_rng
 from dhs.source.base import choose_uniformly
@@ -16,15 +19,16 @@ LENS, COLOUR = UniformLens(name="uniform"), PopulationColour(name="population")
 def geometry(n: int = 3000, *, lens=LENS, light: tuple[float, float] = (float("nan"), float("nan"))) -> Geometry:
     return draw_geometry(
         [keyed_rng(1, Purpose.TRAIN, 0, i) for i in range(n)],
-        light_axis_ratio=np.full(n, light[0]),
-        light_angle_rad=np.full(n, light[1]),
+        galaxies=Galaxies(*(np.full(n, value) for value in (*light, 0.0, 0.0, np.nan, np.nan))),
         lens=lens,
+        strength=build_strength(lens),
         choose_source=lambda u: choose_uniformly(u, n_sources=50),
     )
 
 
 def magnitudes(n: int = 3000, *, colour=COLOUR) -> np.ndarray:
-    return draw_magnitudes([keyed_rng(1, Purpose.TRAIN, 0, i) for i in range(n)], colour=colour, n_draws=1)[:, 0]
+    rngs = [keyed_rng(1, Purpose.TRAIN, 0, i) for i in range(n)]
+    return draw_magnitudes(rngs, colour=colour, n_draws=1, z_source=np.full(n, np.nan), own_mag=None)[:, 0]
 
 
 def test_uniform_and_grid_einstein_radii():
