@@ -14,7 +14,7 @@ SOURCE_PIXEL_SCALE_ARCSEC = 0.03
 
 DARK_SKY_MAG_ARCSEC2: tuple[float, float, float] = (22.04, 20.91, 18.46)
 """DECam's nominal sky in g, r, z, AB mag/arcsec^2 (`sky0` of the Legacy Survey's obsbot, decam.py): what turns a
-coadd's invvar into a gain. On a real DR9 patch the gain so derived is 0.7 (g) and 0.9 (r) of that read from the
+coadd's invvar into a gain. On a real DR9 patch the gain so derived is 0.7 (g) and 1.0 (r) of that read from the
 source noise in its invvar (`dhs.inject.arc_noise`)."""
 
 BAD_MASKBITS: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 10, 11)

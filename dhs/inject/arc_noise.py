@@ -5,7 +5,7 @@ A coadd of g electrons per nanomaggy over a sky of s nMgy a pixel has the varian
 (`constants.DARK_SKY_MAG_ARCSEC2`); moonlight and read noise are in the invvar but not in s, so where they matter the
 gain is too low and the noise too high, by as much. The median of invvar over a stamp's good pixels is used, because
 a real coadd's invvar also contains the noise of the galaxy (`gain_from_source_noise` reads the gain from just that: on
-a real DR9 patch it gives 3.8e4, 5.5e4 in g, r; the sky gives 2.6e4, 4.7e4).
+a real DR9 patch it gives 3.8e4 and 4.7e4 in g and r; the sky gives 2.6e4 and 4.7e4).
 
 The arc then adds the variance ``arc / g`` to each pixel. It is drawn as Gaussian: sky and arc together are 1e3 or more
 electrons a pixel. Correlated, it is white noise filtered as the coadd's own (`dhs.sky.mock_noise`), scaled pixel by

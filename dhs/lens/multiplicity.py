@@ -12,16 +12,16 @@ import torch
 
 from dhs.lens.sie import LensParameters, source_plane
 
-N_RADIUS, N_ANGLE = 96, 192
+N_RADIUS, N_ANGLE = 128, 256
 
-INNER_RADIUS_THETA_E = 1e-3
+INNER_RADIUS_THETA_E = 2e-4
 """Images nearer to the singular centre are fainter than 1e-3 of the source and are not counted."""
 
 MAX_DEFLECTION_THETA_E = 1.6
 """Deflection of an SIE is at most sqrt(q) / f atanh(f) theta_E, f = sqrt(1 - q^2): 1.05 at q = 0.2, 1 at q = 1."""
 
-CHUNK = 16
-"""Lenses mapped at once: 18,000 rays each."""
+CHUNK = 8
+"""Lenses mapped at once: 33,000 rays each."""
 
 
 def image_count(lens: LensParameters, *, source_x_arcsec: torch.Tensor, source_y_arcsec: torch.Tensor) -> torch.Tensor:

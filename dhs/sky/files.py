@@ -5,7 +5,8 @@ kept pixel is (n - stamp) // 2. The galaxy, at (n-1)/2 of the file, is then at t
 are both even or both odd; else it lies half a pixel further towards +x and +y (no crop can do better).
 
 What a file lacks: the noise is measured per band in the stamp's outer ring (1.4826 MAD of r > half the half-size);
-the PSF is ``config.psf_fwhm_arcsec``; no mask bits; without a position the split goes by the hash of "file:id".
+the PSF is ``config.psf_fwhm_arcsec``; no mask bits; the galaxy's centre is measured (dhs.sky.centroid);
+without a position the split goes by the hash of "file:id".
 """
 
 import numpy as np
@@ -13,7 +14,8 @@ import numpy as np
 from dhs.config.sky import FilesSky
 from dhs.constants import BANDS, CLASSES, MAD_TO_SIGMA
 from dhs.rng import stable_hash
-from dhs.sky.cutouts import CutoutSet
+from dhs.sky.centroid import measured_centres_arcsec
+from dhs.sky.cutouts import CutoutSet, good_pixels
 from dhs.sky.depth import depth_of_sigma
 from dhs.sky.files_read import RawCutouts, fault, read_cutouts
 from dhs.sky.splits import split_of_id, split_of_position
@@ -39,6 +41,12 @@ def load_files_sky(config: FilesSky) -> CutoutSet:
     _check_distinct(names)
     n = len(names)
     unknown = np.full(n, np.nan, np.float32)
+    x, y = measured_centres_arcsec(
+        columns["images"],
+        good=good_pixels(columns["invvar"], columns["maskbits"]),
+        psf_fwhm_arcsec=columns["psf_fwhm_arcsec"],
+        pixel_scale_arcsec=config.pixel_scale_arcsec,
+    )
     return CutoutSet(
         target_id=np.array([stable_hash(name) >> 1 for name in names], np.int64),
         kind=np.full(n, CLASSES.index(config.kind), np.int8),
@@ -48,6 +56,8 @@ def load_files_sky(config: FilesSky) -> CutoutSet:
         position_angle_rad=unknown.copy(),
         redshift=unknown.copy(),
         origin=origin if (origin != "").any() else None,
+        centre_x_arcsec=x,
+        centre_y_arcsec=y,
         **columns,
     )
 

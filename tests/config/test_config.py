@@ -27,6 +27,10 @@ WRONG = {
     "psf.beta=0.5": r"psf\.beta = 0\.5: must be greater than 1",
     "psf.kernel_size_px=32": r"psf\.kernel_size_px = 32: must be odd",
     "lens.theta_e_arcsec.low=3": r"lens\.theta_e_arcsec\.low = 3\.0: must not be above high = 2\.5",
+    "lens.population.source_redshift_max=0.6": r"lens\.population\.source_redshift_max = 0\.6: must be above",
+    "lens.population.lens_redshift.low=0.9": r"lens\.population\.lens_redshift: low = 0\.9 must be below high",
+    "colour.r_mag.low=19": r"colour\.r_mag\.low = 19: must be at least 20: unlensed AB magnitudes",
+    "inject.arc_noise=white": r"inject\.arc_noise = 'white': must be 'none', 'poisson' or 'poisson_correlated'",
     "loss=foo": r"loss = foo: must be one of bce, focal",
     "modell=x": r"modell: unknown key \(did you mean model\?\)",
     "model.metadata=[label]": r"model\.metadata\.0 = 'label': must be 'psfsize_g'",
@@ -108,6 +112,19 @@ def test_every_yaml_group_option_composes():
             continue
         program = "evaluate" if path.stem in EVALUATE_TASKS else PROGRAM_OF_GROUP.get(path.parent.name, "train")
         compose_yaml(program, [f"{path.parent.name}={path.stem}"])
+
+
+@pytest.mark.parametrize(
+    "override", ["lens=natural", "lens=photometric", "lens=grid", "colour=bank", "colour=seed_sed"]
+)
+def test_every_lens_and_colour_is_valid(override):
+    group, name = override.split("=")
+    assert getattr(compose_job("train", [override], schema=TrainConfig), group).name == name
+
+
+def test_a_natural_lens_needs_an_interval():
+    with pytest.raises(ConfigError, match=r"lens\.theta_e_arcsec\.low = 1\.0: must be below high for a density"):
+        compose_job("train", ["lens=natural", "lens.theta_e_arcsec={low: 1, high: 1}"], schema=TrainConfig)
 
 
 def test_a_sweep_expands_to_every_combination():
