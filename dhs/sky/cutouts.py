@@ -51,7 +51,6 @@ class CutoutSet:
     NaN (or None for all) where unknown: taken as 0."""
     centre_y_arcsec: np.ndarray | None = None
     """(N,) float32, as centre_x_arcsec, +y to larger rows."""
-
     origin: np.ndarray | None = None
     """(N,) str, what a stamp is when it is no survey cutout ("simulated telescope: ..."), "" where it is one;
     None: survey cutouts throughout. Whoever shows or counts stamps shows this too."""
