@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -180,7 +181,7 @@ def test_the_injector_puts_arcs_into_the_hosts_that_the_table_calls_injection(mo
     injector = Injector(
         mock_set,
         renderer=unused,
-        choose_source=unused,
+        source=SimpleNamespace(choose=None),
         seed=1,
         lens=config.lens,
         colour=config.colour,
