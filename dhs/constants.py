@@ -12,6 +12,11 @@ AB_ZERO_POINT_MAG = 22.5
 SOURCE_PIXEL_SCALE_ARCSEC = 0.03
 """Source templates: the HST/ACS drizzled scale."""
 
+TAPER_END_FRACTION = 0.97
+"""Radius at which every source template has reached zero, in half boxes."""
+TAPER_START_FRACTION = 0.8
+"""Where that taper begins, as a fraction of the radius where it ends."""
+
 BAD_MASKBITS: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 10, 11)
 """DR10 MASKBITS that make a pixel bad (SCIENCE: NPRIMARY, BRIGHT, SATUR_*, ALLMASK_*, BAILOUT, MEDIUM)."""
 

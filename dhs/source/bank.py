@@ -36,6 +36,7 @@ from dhs.source.base import Templates, choose_uniformly
 from dhs.source.parametric import checked_indices
 from dhs.source.unpacked import UnpackedStack, checksum_of, unpacked
 
+
 def write_bank(
     path: Path, *, images: np.ndarray, meta: Mapping[str, np.ndarray], attributes: Mapping[str, str | int | float]
 ) -> None:

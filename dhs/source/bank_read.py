@@ -104,7 +104,11 @@ def _chunk_reader(dataset: h5py.Dataset) -> tuple[Callable[[slice, np.ndarray], 
     whole_images = dataset.chunks is not None and dataset.chunks[1:] == dataset.shape[1:]
     filters = dataset.id.get_create_plist()
     names = [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]
-    if not whole_images or names != [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE] or dataset.dtype.byteorder == ">":
+    if (
+        not whole_images
+        or names != [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE]
+        or dataset.dtype.byteorder == ">"
+    ):
         return (lambda rows, target: _read_slice(dataset, rows, target)), ROWS_AT_ONCE
     return (lambda rows, target: _unpack_chunk(dataset, rows, target)), dataset.chunks[0]
 
