@@ -12,25 +12,40 @@ class PsfCommon(Section):
     """A kernel is effective (already includes the pixel, as DR10's psfsize does) or optical (does not)."""
 
     convention: Literal["effective", "optical"] = "effective"
+
+
+class AnalyticPsf(PsfCommon):
+    """A profile of the galaxy's own FWHM in each band."""
+
     kernel_size_px: Annotated[int, Field(ge=9, le=255)] = Field(33, description="odd")
+    ellipticity_sigma: Annotated[float, Field(ge=0, le=0.2)] = Field(
+        0.0, description="per component of (1-q)/(1+q) (cos 2phi, sin 2phi), drawn once for each galaxy and band"
+    )
 
     @model_validator(mode="after")
-    def _odd(self) -> "PsfCommon":
+    def _odd(self) -> "AnalyticPsf":
         if self.kernel_size_px % 2 == 0:
             raise ValueError(f"kernel_size_px = {self.kernel_size_px}: must be odd, or the kernel has no centre pixel")
         return self
 
 
-class MoffatPsf(PsfCommon):
+class MoffatPsf(AnalyticPsf):
     name: Literal["moffat"]
     beta: Annotated[float, Field(gt=1, le=20)] = 3.5
 
 
-class GaussianPsf(PsfCommon):
+class GaussianPsf(AnalyticPsf):
     name: Literal["gaussian"]
 
 
-PsfConfig = Annotated[MoffatPsf | GaussianPsf, Field(discriminator="name")]
+class SurveyPsf(PsfCommon):
+    """The sky's own PSF images, one per object and band: effective, as every PSF measured on pixels."""
+
+    name: Literal["survey"]
+    convention: Literal["effective"] = "effective"
+
+
+PsfConfig = Annotated[MoffatPsf | GaussianPsf | SurveyPsf, Field(discriminator="name")]
 
 
 class Acceptance(Section):
@@ -67,8 +82,21 @@ class InjectConfig(Section):
 
 
 class RendererConfig(Section):
-    """torch: batched and culled. lenstronomy: the slow reference, one stamp at a time."""
+    """fast: batched; compiled and culled on the CPU, dense on a GPU. lenstronomy: the slow reference."""
 
-    name: Literal["torch", "lenstronomy"]
-    supersampling: Literal[1, 2, 4, 6, 8] = 4
+    name: Literal["fast", "lenstronomy"]
+    device: Literal["cpu", "cuda"] = "cpu"
+    supersampling: Literal[1, 2, 4, 6, 8, "adaptive"] = Field(4, description="rays a side of each survey pixel")
+    max_error: Annotated[float, Field(ge=1e-5, le=0.1)] = Field(
+        1e-3, description="supersampling=adaptive: of the arc's peak before the PSF, against 16 x 16 rays"
+    )
     chunk_size: Annotated[int, Field(ge=1, le=4096)] = Field(16, description="stamps at once; big batches page-fault")
+    compile: bool = Field(True, description="device=cuda: compile the dense tracer")
+
+    @model_validator(mode="after")
+    def _possible(self) -> "RendererConfig":
+        if self.supersampling == "adaptive" and (self.name == "lenstronomy" or self.device == "cuda"):
+            raise ValueError(
+                "supersampling = adaptive: needs name=fast and device=cpu (lenstronomy and a GPU take a fixed number)"
+            )
+        return self

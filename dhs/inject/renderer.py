@@ -1,18 +1,22 @@
 """Renderers: recipes -> unit-flux arcs per band, convolved with each galaxy's own PSF.
 
-`torch` is batched and culled; `lenstronomy` is the slow reference, one stamp at a time. Same recipe, same stamp,
-whatever else is in the batch.
+`fast` is batched: on the CPU a compiled, culled pass per stamp in chunks that stay in cache; on a GPU dense tensors of
+static shape, compiled, with the sources resident. `lenstronomy` is the slow reference, one stamp at a time. Same
+recipe, same stamp, whatever else is in the batch and however many threads there are.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from dhs.config.injection import MoffatPsf, PsfConfig, RendererConfig
+from dhs.config.injection import PsfConfig, RendererConfig
 from dhs.constants import PIXEL_SCALE_ARCSEC
+from dhs.inject.psf_model import PsfModel
 from dhs.inject.recipe import RecipeBatch
-from dhs.lens.psf import convolve_bands, gaussian_kernel, moffat_kernel, pixel_free_kernel
+from dhs.lens.psf import pixel_free_kernel
 from dhs.lens.raytrace import SourcePlacement, trace_arcs
 from dhs.lens.sie import LensParameters
 from dhs.source.base import Source, Templates
@@ -34,56 +38,48 @@ class Renderer(Protocol):
         ...
 
 
-def psf_kernels(fwhm_arcsec: torch.Tensor, *, psf: PsfConfig) -> torch.Tensor:
-    """(B, bands, K, K) kernels of the configured profile for (B, bands) FWHMs."""
-    if isinstance(psf, MoffatPsf):
-        return moffat_kernel(
-            fwhm_arcsec, beta=psf.beta, size_px=psf.kernel_size_px, pixel_scale_arcsec=PIXEL_SCALE_ARCSEC
-        )
-    return gaussian_kernel(fwhm_arcsec, size_px=psf.kernel_size_px, pixel_scale_arcsec=PIXEL_SCALE_ARCSEC)
+class FastRenderer:
+    """The CPU renderer, in chunks that stay in cache; chunks run in `torch.get_num_threads()` threads."""
 
-
-class TorchRenderer:
-    """Batched float32 renderer, in chunks that stay in cache."""
-
-    def __init__(self, source: Source, *, psf: PsfConfig, config: RendererConfig, size_px: int) -> None:
+    def __init__(self, source: Source, *, psf: PsfModel, config: RendererConfig, size_px: int) -> None:
         self._source, self._psf, self._config, self._size_px = source, psf, config, size_px
         self.n_channels = source.n_channels
 
     def trace(self, recipes: RecipeBatch) -> torch.Tensor:
-        return torch.cat([self._trace_chunk(recipes.take(chunk)) for chunk in self._chunks(len(recipes))])
+        return self._in_chunks(lambda chunk: self._trace_chunk(recipes.take(chunk)), len(recipes))
 
     def observe(self, traced: torch.Tensor, *, recipes: RecipeBatch) -> torch.Tensor:
-        return torch.cat(
-            [self._observe_chunk(traced[chunk], recipes.take(chunk)) for chunk in self._chunks(len(recipes))]
-        )
+        return self._in_chunks(lambda chunk: self._psf.convolve(traced[chunk], recipes.take(chunk)), len(recipes))
 
-    def _chunks(self, n: int) -> list[slice]:
-        size = self._config.chunk_size
-        return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+    def _in_chunks(self, work: Callable[[slice], torch.Tensor], n: int) -> torch.Tensor:
+        size, threads = self._config.chunk_size, torch.get_num_threads()
+        chunks = [slice(start, min(start + size, n)) for start in range(0, n, size)]
+        if threads == 1 or len(chunks) == 1:
+            return torch.cat([work(chunk) for chunk in chunks])
+        # A pool that ends with the call: loader workers are forked, and threads do not survive a fork.
+        with ThreadPoolExecutor(min(threads, len(chunks)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return torch.cat(list(pool.map(work, chunks)))
 
     def _trace_chunk(self, recipes: RecipeBatch) -> torch.Tensor:
         templates = self._source.templates(recipes.source_index)
+        adaptive = self._config.supersampling == "adaptive"
         return trace_arcs(
-            templates.each(),
+            templates.images,
+            row=templates.row,
             lens=lens_parameters(recipes),
             placement=source_placement(recipes, templates),
             template_pixel_scale_arcsec=self._source.pixel_scale_arcsec,
             size_px=self._size_px,
             pixel_scale_arcsec=PIXEL_SCALE_ARCSEC,
-            supersampling=self._config.supersampling,
-            cull=True,
+            supersampling=None if adaptive else int(self._config.supersampling),
+            max_error=self._config.max_error,
         )
-
-    def _observe_chunk(self, traced: torch.Tensor, recipes: RecipeBatch) -> torch.Tensor:
-        kernels = psf_kernels(_tensor(recipes.psf_fwhm_arcsec), psf=self._psf)
-        return convolve_bands(traced, kernels, effective=self._psf.convention == "effective")
 
 
 class LenstronomyRenderer:
-    """The reference: lenstronomy's own classes from ray to PSF, about fifty times slower."""
+    """The reference: lenstronomy's own classes from ray to PSF, some two hundred times slower."""
 
-    def __init__(self, source: Source, *, psf: PsfConfig, config: RendererConfig, size_px: int) -> None:
+    def __init__(self, source: Source, *, psf: PsfModel, config: RendererConfig, size_px: int) -> None:
         self._source, self._psf, self._config, self._size_px = source, psf, config, size_px
         self.n_channels = source.n_channels
 
@@ -96,7 +92,7 @@ class LenstronomyRenderer:
 
     def observe(self, traced: torch.Tensor, *, recipes: RecipeBatch) -> torch.Tensor:
         """lenstronomy convolves inside its image model, so every band is traced again; ``traced`` is not used."""
-        kernels = psf_kernels(torch.from_numpy(recipes.psf_fwhm_arcsec.astype(np.float64)), psf=self._psf)
+        kernels = self._psf.kernels(recipes).double()
         images = np.empty((*recipes.psf_fwhm_arcsec.shape, self._size_px, self._size_px), dtype=np.float32)
         for i, band in np.ndindex(*recipes.psf_fwhm_arcsec.shape):
             images[i, band] = self._unit_arc(
@@ -105,7 +101,7 @@ class LenstronomyRenderer:
         return torch.from_numpy(images)
 
     def _kernel(self, kernel: torch.Tensor) -> np.ndarray:
-        if self._psf.convention == "effective":
+        if self._psf.effective:
             return pixel_free_kernel(kernel, size_px=2 * self._size_px - 1).numpy()
         return kernel.numpy()
 
@@ -127,36 +123,42 @@ class LenstronomyRenderer:
             template_pixel_scale_arcsec=self._source.pixel_scale_arcsec,
             size_px=self._size_px,
             pixel_scale_arcsec=PIXEL_SCALE_ARCSEC,
-            supersampling=self._config.supersampling,
+            supersampling=int(self._config.supersampling),
             kernel=kernel,
         )
 
 
-def build_renderer(config: RendererConfig, *, source: Source, psf: PsfConfig, size_px: int) -> Renderer:
-    """The renderer named by ``config.name``."""
-    kinds: dict[str, type[TorchRenderer] | type[LenstronomyRenderer]] = {
-        "torch": TorchRenderer,
-        "lenstronomy": LenstronomyRenderer,
-    }
-    return kinds[config.name](source, psf=psf, config=config, size_px=size_px)
+def build_renderer(
+    config: RendererConfig,
+    *,
+    source: Source,
+    psf: PsfConfig,
+    size_px: int,
+    psf_images: np.ndarray | None = None,
+) -> Renderer:
+    """The renderer named by ``config``; ``psf_images`` are `CutoutSet.psf_images`, for `psf=survey`.
+
+    Raises:
+        ValueError: `psf=survey` without PSF images or with unusable ones, a GPU asked for that is not there.
+    """
+    model = PsfModel(psf, size_px=size_px, images=psf_images)
+    if config.name == "lenstronomy":
+        return LenstronomyRenderer(source, psf=model, config=config, size_px=size_px)
+    if config.device == "cuda":
+        from dhs.inject.renderer_gpu import DenseRenderer
+
+        return DenseRenderer(source, psf=model, config=config, size_px=size_px, device=torch.device("cuda"))
+    return FastRenderer(source, psf=model, config=config, size_px=size_px)
+
+
+LENS_COLUMNS: tuple[str, ...] = (
+    "theta_e_arcsec", "axis_ratio", "phi_rad", "gamma1", "gamma2", "lens_x_arcsec", "lens_y_arcsec",
+)  # fmt: skip
 
 
 def lens_parameters(recipes: RecipeBatch) -> LensParameters:
     """The lens columns of ``recipes`` as (B,) float32 tensors."""
-    return LensParameters(
-        *(
-            _tensor(getattr(recipes, name))
-            for name in (
-                "theta_e_arcsec",
-                "axis_ratio",
-                "phi_rad",
-                "gamma1",
-                "gamma2",
-                "lens_x_arcsec",
-                "lens_y_arcsec",
-            )
-        )
-    )
+    return LensParameters(*(_tensor(getattr(recipes, name)) for name in LENS_COLUMNS))
 
 
 def source_placement(recipes: RecipeBatch, templates: Templates) -> SourcePlacement:
@@ -171,3 +173,5 @@ def source_placement(recipes: RecipeBatch, templates: Templates) -> SourcePlacem
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.asarray(array, dtype=np.float32))
+
+

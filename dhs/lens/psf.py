@@ -7,6 +7,9 @@ An *optical* kernel does not include the pixel and is used as it is.
 
 Kernels are sampled at pixel centres of a profile of unit total flux. What a finite kernel leaves out (1.5e-3 of a
 Moffat at 33 px) falls outside; it is not renormalised away.
+
+Ellipticity is ``(e1, e2) = (1-q)/(1+q) (cos 2phi, sin 2phi)``; the FWHM is the geometric mean of the two axes'.
+Spectra are those of kernels with their centre at the origin: real for every symmetric kernel.
 """
 
 import math
@@ -15,40 +18,88 @@ import torch
 from scipy.fft import next_fast_len
 
 
-def moffat_kernel(fwhm_arcsec: torch.Tensor, *, beta: float, size_px: int, pixel_scale_arcsec: float) -> torch.Tensor:
+def moffat_kernel(
+    fwhm_arcsec: torch.Tensor,
+    *,
+    beta: float,
+    size_px: int,
+    pixel_scale_arcsec: float,
+    e1: torch.Tensor | None = None,
+    e2: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Moffat (1969): ``I = (beta-1)/(pi a^2) (1 + (r/a)^2)^-beta``, ``a = FWHM / (2 sqrt(2^(1/beta) - 1))``.
 
-    (..., size, size) float32 of flux per pixel for ``fwhm_arcsec`` (...); ``size_px`` odd.
+    (..., size, size) float32 of flux per pixel for ``fwhm_arcsec`` (...); ``size_px`` odd. ``e1``, ``e2`` (...) or
+    None (round): r is then the elliptical radius of the same area.
     """
     core = (fwhm_arcsec / (2 * math.sqrt(2 ** (1 / beta) - 1)))[..., None, None]
     peak = (beta - 1) * pixel_scale_arcsec**2 / (math.pi * core**2)
+    radius_squared = _radius_squared(size_px, pixel_scale_arcsec, e1=e1, e2=e2, like=fwhm_arcsec)
     # exp(log) and not a power: torch's pow rounds differently in the tail of a vector, and so by batch.
-    return peak * torch.exp(-beta * torch.log1p(_radius_squared(size_px, pixel_scale_arcsec) / core**2))
+    return peak * torch.exp(-beta * torch.log1p(radius_squared / core**2))
 
 
-def gaussian_kernel(fwhm_arcsec: torch.Tensor, *, size_px: int, pixel_scale_arcsec: float) -> torch.Tensor:
-    """Gaussian of unit total flux; (..., size, size) float32 for ``fwhm_arcsec`` (...)."""
+def gaussian_kernel(
+    fwhm_arcsec: torch.Tensor,
+    *,
+    size_px: int,
+    pixel_scale_arcsec: float,
+    e1: torch.Tensor | None = None,
+    e2: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Gaussian of unit total flux; (..., size, size) float32 for ``fwhm_arcsec``, ``e1``, ``e2`` (...)."""
     sigma = (fwhm_arcsec / (2 * math.sqrt(2 * math.log(2))))[..., None, None]
     peak = pixel_scale_arcsec**2 / (2 * math.pi * sigma**2)
-    return peak * torch.exp(-_radius_squared(size_px, pixel_scale_arcsec) / (2 * sigma**2))
+    radius_squared = _radius_squared(size_px, pixel_scale_arcsec, e1=e1, e2=e2, like=fwhm_arcsec)
+    return peak * torch.exp(-radius_squared / (2 * sigma**2))
+
+
+def convolution_size(size_px: int, *, kernel_size_px: int) -> int:
+    """Side of the FFT that convolves ``size_px`` images with a kernel, keeping the middle ``size_px`` free of wrap.
+
+    Wrapped light may fall on the part that is cut off, so N + (K-1)/2 suffices; taps beyond N-1 pixels reach nothing.
+    """
+    reach = min((kernel_size_px - 1) // 2, size_px - 1)
+    return int(next_fast_len(size_px + reach, real=True))
+
+
+def kernel_spectra(kernels: torch.Tensor, *, size_px: int, effective: bool) -> torch.Tensor:
+    """(..., L, L//2+1) complex spectra of (..., K, K) kernels, K odd, for images of ``size_px``.
+
+    With ``effective`` the pixel's own response is divided out.
+    """
+    reach = min((kernels.shape[-1] - 1) // 2, size_px - 1)
+    middle = (kernels.shape[-1] - 1) // 2
+    used = kernels[..., middle - reach : middle + reach + 1, middle - reach : middle + reach + 1]
+    length = convolution_size(size_px, kernel_size_px=kernels.shape[-1])
+    field = used.new_zeros((*used.shape[:-2], length, length))
+    # Offsets -reach ... reach to their places modulo L; a kernel wider than L adds up, as it must.
+    places = torch.arange(-reach, reach + 1, device=used.device) % length
+    flat = (places[:, None] * length + places[None, :]).reshape(-1)
+    field = field.reshape(*used.shape[:-2], -1).index_add_(-1, flat, used.reshape(*used.shape[:-2], -1))
+    spectra = torch.fft.rfft2(field.reshape(*used.shape[:-2], length, length))
+    return spectra * inverse_pixel_response(length, like=used) if effective else spectra
+
+
+def convolve_spectra(images: torch.Tensor, spectra: torch.Tensor) -> torch.Tensor:
+    """Convolve (B, C, N, N) images with the kernels of (B, bands, L, L//2+1) ``spectra``: (B, bands, N, N).
+
+    C is 1 (the same image for every band) or the number of bands. Linear: no light wraps into the stamp.
+    """
+    size, length = images.shape[-1], spectra.shape[-2]
+    product = torch.fft.rfft2(images, s=(length, length)) * spectra
+    # Rows that are cut off need no last transform.
+    half = torch.fft.ifft(product, dim=-2)[..., :size, :]
+    return torch.fft.irfft(half, n=length, dim=-1)[..., :size]
 
 
 def convolve_bands(images: torch.Tensor, kernels: torch.Tensor, *, effective: bool) -> torch.Tensor:
     """Convolve (B, C, N, N) pixel-averaged images with (B, bands, K, K) kernels, K odd: (B, bands, N, N).
 
-    C is 1 (the same image for every band) or the number of bands.
-
-    Linear, without wrap-around: images are padded to at least N + K - 1 and the kernel's centre pixel
-    (K-1)/2 is cut off again, so a point source stays where it is for every K, larger than N included.
+    C is 1 (the same image for every band) or the number of bands. Linear, without wrap-around, the kernel's centre
+    pixel (K-1)/2 at the origin, so a point source stays where it is for every K, larger than N included.
     """
-    size, kernel_size = images.shape[-1], kernels.shape[-1]
-    padded = next_fast_len(size + kernel_size - 1, real=True)
-    spectrum = torch.fft.rfft2(images, s=(padded, padded)) * torch.fft.rfft2(kernels, s=(padded, padded))
-    if effective:
-        spectrum = spectrum * _inverse_pixel_response(padded)
-    start = (kernel_size - 1) // 2
-    full = torch.fft.irfft2(spectrum, s=(padded, padded))
-    return full[..., start : start + size, start : start + size]
+    return convolve_spectra(images, kernel_spectra(kernels, size_px=images.shape[-1], effective=effective))
 
 
 def pixel_free_kernel(kernel: torch.Tensor, *, size_px: int) -> torch.Tensor:
@@ -56,16 +107,32 @@ def pixel_free_kernel(kernel: torch.Tensor, *, size_px: int) -> torch.Tensor:
     pad = (size_px - kernel.shape[-1]) // 2
     wide = torch.nn.functional.pad(kernel, (pad, pad, pad, pad))
     padded = next_fast_len(2 * size_px, real=True)
-    spectrum = torch.fft.rfft2(wide, s=(padded, padded)) * _inverse_pixel_response(padded)
+    spectrum = torch.fft.rfft2(wide, s=(padded, padded)) * inverse_pixel_response(padded, like=kernel)
     return torch.fft.irfft2(spectrum, s=(padded, padded))[:size_px, :size_px]
 
 
-def _radius_squared(size_px: int, pixel_scale_arcsec: float) -> torch.Tensor:
-    axis = (torch.arange(size_px, dtype=torch.float32) - (size_px - 1) / 2) * pixel_scale_arcsec
-    return axis**2 + axis[:, None] ** 2
-
-
-def _inverse_pixel_response(padded: int) -> torch.Tensor:
-    rows = torch.sinc(torch.fft.fftfreq(padded))[:, None]
-    columns = torch.sinc(torch.fft.rfftfreq(padded))
+def inverse_pixel_response(length: int, *, like: torch.Tensor) -> torch.Tensor:
+    """(L, L//2+1) 1 / (sinc(fx) sinc(fy)), the pixel's transfer function divided out."""
+    rows = torch.sinc(torch.fft.fftfreq(length, device=like.device))[:, None]
+    columns = torch.sinc(torch.fft.rfftfreq(length, device=like.device))
     return 1.0 / (rows * columns)
+
+
+def _radius_squared(
+    size_px: int,
+    pixel_scale_arcsec: float,
+    *,
+    e1: torch.Tensor | None,
+    e2: torch.Tensor | None,
+    like: torch.Tensor,
+) -> torch.Tensor:
+    """(..., size, size) squared elliptical radius, arcsec^2: of the ellipse of the same area, q m^2 = r^2."""
+    axis = (torch.arange(size_px, dtype=torch.float32, device=like.device) - (size_px - 1) / 2) * pixel_scale_arcsec
+    x2, y2, xy = axis**2 + 0 * axis[:, None], axis[:, None] ** 2 + 0 * axis, axis * axis[:, None]
+    if e1 is None or e2 is None:
+        return x2 + y2
+    # q major^2 + minor^2 / q with e = (1-q)/(1+q): ((1+e^2)(x^2+y^2) - 2 e1 (x^2-y^2) - 4 e2 xy) / (1-e^2)
+    # where the sign makes the major axis the long one: along it the radius grows more slowly.
+    first, second = e1[..., None, None], e2[..., None, None]
+    squared = first**2 + second**2
+    return ((1 + squared) * (x2 + y2) - 2 * first * (x2 - y2) - 4 * second * xy) / (1 - squared)
