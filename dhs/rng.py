@@ -27,6 +27,7 @@ class Purpose(IntEnum):
     PHOTOMETRY = 12
     DEGRADE = 13
     ARC_NOISE = 21
+    PSF = 15
 
 
 def keyed_rng(seed: int, purpose: Purpose, epoch: int, index: int) -> np.random.Generator:

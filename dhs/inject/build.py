@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dhs.config.colour import PLAUSIBLE_R_MAG
 from dhs.config.root import InjectionRoot
 from dhs.inject.injector import Injector
+from dhs.inject.psf_model import with_psf_ellipticity
 from dhs.inject.renderer import build_renderer
 from dhs.sky.build import load_sky
 from dhs.source.build import build_source
@@ -22,7 +23,14 @@ def build_injector(config: InjectionRoot, *, progress: Progress | None = None) -
     )
     source = build_source(config.source, cache_dir=config.paths.cache_dir)
     _warn_of_bright_sources(config)
-    renderer = build_renderer(config.renderer, source=source, psf=config.psf, size_px=cutouts.stamp_size_px)
+    cutouts = with_psf_ellipticity(cutouts, psf=config.psf)
+    renderer = build_renderer(
+        config.renderer,
+        source=source,
+        psf=config.psf,
+        size_px=cutouts.stamp_size_px,
+        psf_images=cutouts.psf_images,
+    )
     return Injector(
         cutouts,
         renderer=renderer,

@@ -4,6 +4,8 @@
 above 0. `survey` takes the coadd PSF image of each object and band (`CutoutSet.psf_images`); it is an effective PSF.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -12,7 +14,11 @@ from dhs.constants import BANDS, PIXEL_SCALE_ARCSEC
 from dhs.inject.recipe import RecipeBatch
 from dhs.lens.psf import convolve_spectra, gaussian_kernel, kernel_spectra, moffat_kernel
 from dhs.lens.radial_spectra import RadialSpectra
+from dhs.rng import Purpose, keyed_rng
+from dhs.sky.cutouts import CutoutSet
 
+MAX_ELLIPTICITY = 0.5
+"""Per component: a draw beyond it is cut to it."""
 MAX_CENTRE_OFFSET_PX = 0.5
 """A PSF image centred worse than this is not centred: arcs would move by as much."""
 FLUX_RANGE = (0.9, 1.05)
@@ -72,6 +78,18 @@ class PsfModel:
         return convolve_spectra(traced, spectra)
 
 
+def with_psf_ellipticity(cutouts: CutoutSet, *, psf: PsfConfig) -> CutoutSet:
+    """``cutouts`` with the PSF ellipticities that `psf.ellipticity_sigma` asks for.
+
+    Drawn from the galaxy's id: a property of the sky, the same in every epoch, run and seed.
+    """
+    if isinstance(psf, SurveyPsf) or psf.ellipticity_sigma == 0:
+        return cutouts
+    draws = [keyed_rng(0, Purpose.PSF, 0, int(target)).standard_normal((2, len(BANDS))) for target in cutouts.target_id]
+    drawn = np.clip(psf.ellipticity_sigma * np.array(draws), -MAX_ELLIPTICITY, MAX_ELLIPTICITY).astype(np.float32)
+    return replace(cutouts, psf_e1=drawn[:, 0], psf_e2=drawn[:, 1])
+
+
 def _checked_images(images: np.ndarray | None) -> np.ndarray:
     """``images`` (N, bands, K, K), if every one of them is a centred PSF.
 
@@ -79,7 +97,9 @@ def _checked_images(images: np.ndarray | None) -> np.ndarray:
         ValueError: there are none, K is even, or one is not finite, of the wrong flux or off centre.
     """
     if images is None:
-        raise ValueError("psf = survey: this sky has no PSF images; use psf=moffat, or a sky whose files hold psf arrays")
+        raise ValueError(
+            "psf = survey: this sky has no PSF images; use psf=moffat, or a sky whose files hold psf arrays"
+        )
     if images.shape[-1] % 2 == 0 or images.shape[-1] != images.shape[-2]:
         raise ValueError(f"psf = survey: PSF images of {images.shape[-2:]} px: must be square with an odd side")
     axis = np.arange(images.shape[-1]) - (images.shape[-1] - 1) / 2

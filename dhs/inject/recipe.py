@@ -50,6 +50,10 @@ class RecipeBatch:
     """(B, bands) unlensed AB magnitudes."""
     psf_fwhm_arcsec: np.ndarray
     """(B, bands)."""
+    psf_e1: np.ndarray
+    """(B, bands) (1-q)/(1+q) cos 2phi of the PSF."""
+    psf_e2: np.ndarray
+    """(B, bands) (1-q)/(1+q) sin 2phi."""
 
     def __len__(self) -> int:
         return len(self.row)
@@ -89,6 +93,7 @@ def recipes_from(
     source_mag: np.ndarray | None = None,
 ) -> RecipeBatch:
     """Recipes of injections into the galaxies ``rows`` (P,); keys are zero, magnitudes NaN without ``source_mag``."""
+    is_round = np.zeros((len(rows), len(BANDS)))
     return RecipeBatch(
         key=np.zeros((len(rows), 4), dtype=np.int64),
         row=np.asarray(rows, dtype=np.int64),
@@ -96,6 +101,8 @@ def recipes_from(
         injected=np.ones(len(rows), dtype=bool),
         source_mag=np.full((len(rows), len(BANDS)), np.nan) if source_mag is None else source_mag,
         psf_fwhm_arcsec=np.asarray(cutouts.psf_fwhm_arcsec[rows]),
+        psf_e1=is_round if cutouts.psf_e1 is None else np.asarray(cutouts.psf_e1[rows]),
+        psf_e2=is_round if cutouts.psf_e2 is None else np.asarray(cutouts.psf_e2[rows]),
         **{name: getattr(geometry, name) for name in Geometry.__dataclass_fields__},
     )
 
@@ -111,5 +118,7 @@ def controls(cutouts: CutoutSet, rows: np.ndarray, *, keys: np.ndarray) -> Recip
         injected=np.zeros(len(rows), dtype=bool),
         source_mag=np.full((len(rows), len(BANDS)), np.nan),
         psf_fwhm_arcsec=np.asarray(cutouts.psf_fwhm_arcsec[rows]),
+        psf_e1=np.full((len(rows), len(BANDS)), np.nan),
+        psf_e2=np.full((len(rows), len(BANDS)), np.nan),
         **nothing,
     )

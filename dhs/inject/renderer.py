@@ -173,5 +173,3 @@ def source_placement(recipes: RecipeBatch, templates: Templates) -> SourcePlacem
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.asarray(array, dtype=np.float32))
-
-

@@ -25,7 +25,7 @@ FAST = {"contract", "arcp", "nsz", "nnan", "ninf"}
 SERIES_BELOW = np.float32(0.3)
 """Flattening f = sqrt(1 - q^2) below which both arcs are power series (truncation 2e-9)."""
 NEAREST_PSI_ARCSEC = np.float32(1e-3)
-"""As `dhs.lens.sie.max_stretch`: the footprint's bound is finite at the lens's centre."""
+"""Keeps the footprint's bound finite at the lens's centre."""
 MAX_SUPERSAMPLING = 16
 """Where adaptive supersampling ends."""
 BLUR_TEMPLATE_PX = np.float32(1.5)

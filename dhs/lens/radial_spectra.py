@@ -22,9 +22,7 @@ STEP = 0.01
 class RadialSpectra:
     """Spectra of ``kernel_of(fwhm)`` for any FWHM in range; the kernels are round and centred."""
 
-    def __init__(
-        self, kernel_of: Callable[[torch.Tensor], torch.Tensor], *, size_px: int, effective: bool
-    ) -> None:
+    def __init__(self, kernel_of: Callable[[torch.Tensor], torch.Tensor], *, size_px: int, effective: bool) -> None:
         n_nodes = math.ceil(math.log(FWHM_HIGH_ARCSEC / FWHM_LOW_ARCSEC) / STEP) + 4
         self._first = math.log(FWHM_LOW_ARCSEC) - STEP
         fwhm = torch.exp(self._first + STEP * torch.arange(n_nodes, dtype=torch.float64)).float()

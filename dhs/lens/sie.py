@@ -34,15 +34,6 @@ class LensParameters(NamedTuple):
         return LensParameters(*(value.reshape(-1)[index][:, None] for value in self))
 
 
-def sie_psi(x_arcsec: torch.Tensor, y_arcsec: torch.Tensor, *, lens: LensParameters) -> torch.Tensor:
-    """Elliptical radius ``sqrt(q^2 x'^2 + y'^2)`` in the lens's own axes, arcsec; convergence is ``b / (2 psi)``."""
-    cos, sin = torch.cos(lens.phi_rad), torch.sin(lens.phi_rad)
-    dx, dy = x_arcsec - lens.x_arcsec, y_arcsec - lens.y_arcsec
-    major, minor = cos * dx + sin * dy, cos * dy - sin * dx
-    q = lens.axis_ratio.clamp(max=MAX_AXIS_RATIO)
-    return torch.sqrt((q * major) ** 2 + minor**2 + CORE_ARCSEC**2)
-
-
 def source_plane(
     x_arcsec: torch.Tensor, y_arcsec: torch.Tensor, *, lens: LensParameters
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,20 +53,6 @@ def source_plane(
     beta_x = x_arcsec - (cos * alpha_major - sin * alpha_minor) - (lens.gamma1 * x_arcsec + lens.gamma2 * y_arcsec)
     beta_y = y_arcsec - (sin * alpha_major + cos * alpha_minor) - (lens.gamma2 * x_arcsec - lens.gamma1 * y_arcsec)
     return beta_x, beta_y
-
-
-def max_stretch(
-    x_arcsec: torch.Tensor, y_arcsec: torch.Tensor, *, lens: LensParameters, radius_arcsec: float
-) -> torch.Tensor:
-    """Upper bound of |d beta / d theta| within ``radius_arcsec`` of each ray.
-
-    The SIE's Jacobian has the eigenvalues 1 and 1 - 2 kappa, the shear adds at most |gamma|;
-    psi falls by at most the distance moved, so kappa is largest at ``psi - radius``.
-    """
-    q = lens.axis_ratio.clamp(max=MAX_AXIS_RATIO)
-    nearest_psi = (sie_psi(x_arcsec, y_arcsec, lens=lens) - radius_arcsec).clamp(min=1e-3)
-    kappa_max = lens.theta_e_arcsec * torch.sqrt(q) / (2 * nearest_psi)
-    return (2 * kappa_max - 1).abs().clamp(min=1.0) + torch.hypot(lens.gamma1, lens.gamma2)
 
 
 def radial_caustics(

@@ -55,6 +55,11 @@ class CutoutSet:
     """(N,) str, what a stamp is when it is no survey cutout ("simulated telescope: ..."), "" where it is one;
     None: survey cutouts throughout. Whoever shows or counts stamps shows this too."""
 
+    psf_e1: np.ndarray | None = None
+    """(N, B) float32, (1-q)/(1+q) cos 2phi of the PSF; None: round."""
+    psf_e2: np.ndarray | None = None
+    """(N, B) float32, (1-q)/(1+q) sin 2phi of the PSF; None: round."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             array = getattr(self, field.name)
