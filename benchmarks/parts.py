@@ -10,53 +10,17 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Rows, interleaved, rows_from
-from benchmarks.peers import CachedLenstronomy, usual_lenstronomy
 from dhs.config.cli import compose_job
 from dhs.config.root import TrainConfig
-from dhs.constants import SOURCE_PIXEL_SCALE_ARCSEC
 from dhs.inject.build import build_injector
-from dhs.inject.recipe import RecipeBatch
-from dhs.inject.renderer import LenstronomyRenderer, TorchRenderer, psf_kernels
 from dhs.rng import Purpose
-from dhs.source.build import build_source
 
 ROUNDS = 7
-N_SYSTEMS = 64
 
 
 def quickstart(*overrides: str) -> TrainConfig:
     """The configuration of `make train`."""
     return compose_job("train", list(overrides), schema=TrainConfig)
-
-
-def renderer() -> Rows:
-    """64 wide-prior systems, clumpy 96x96 sources, 4x, three bands with Moffat kernels of their own, one thread."""
-    torch.set_num_threads(1)
-    config = quickstart("inject.acceptance.max_tries=1", "psf.convention=optical")
-    recipes = _recipes(config)
-    source = build_source(config.source)
-    settings: dict[str, Any] = {"psf": config.psf, "config": config.renderer, "size_px": 64}
-    ours, reference = TorchRenderer(source, **settings), LenstronomyRenderer(source, **settings)
-    cached = CachedLenstronomy(size_px=64, supersampling=config.renderer.supersampling)
-    templates = source.templates(recipes.source_index).each()[:, 0].numpy().astype(np.float64)
-    kernels = psf_kernels(torch.from_numpy(recipes.psf_fwhm_arcsec), psf=config.psf).numpy()
-
-    def torch_renderer() -> int:
-        ours.observe(ours.trace(recipes), recipes=recipes)
-        return len(recipes)
-
-    few = recipes.take(np.arange(16))
-    rates = interleaved(
-        {
-            "dhs torch renderer": torch_renderer,
-            "lenstronomy, three ImageModel calls": lambda: usual_lenstronomy(reference, few, None),
-            "lenstronomy, grid and model reused, one ray trace": lambda: cached.render(
-                recipes, templates, kernels, scale=SOURCE_PIXEL_SCALE_ARCSEC
-            ),
-        },
-        rounds=ROUNDS,
-    )
-    return rows_from(rates, part="renderer", unit="stamps/s", against="lenstronomy, three ImageModel calls")
 
 
 def stream() -> Rows:
@@ -177,10 +141,3 @@ def bank() -> Rows:
             summary = build_cosmos_bank(source)  # type: ignore[arg-type]
             values.append(summary.n_sources / (time.perf_counter() - started))
     return rows_from({"accepted sources": values}, part="bank", unit="sources/s")
-
-
-def _recipes(config: TrainConfig) -> RecipeBatch:
-    """The first 64 injections of the stream."""
-    injector = build_injector(config)
-    indices = injector.injected_indices(np.arange(4 * N_SYSTEMS), purpose=Purpose.BENCHMARK)[:N_SYSTEMS]
-    return injector.stamps(np.array(indices), purpose=Purpose.BENCHMARK).recipes

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import parts as library
+from benchmarks import renderer
 from benchmarks.measure import Rows
 from benchmarks.targets import targets
 
@@ -91,7 +92,11 @@ def write(rows: Rows) -> Path:
 def main(parts: list[str]) -> None:
     available: dict[str, Callable[[], Rows]] = {
         "config": config_errors,
-        "renderer": library.renderer,
+        "renderer": renderer.renderer,
+        "renderer_stages": renderer.stages,
+        "renderer_threads": renderer.threads,
+        "renderer_accuracy": renderer.accuracy,
+        "renderer_gpu": renderer.gpu,
         "stream": library.stream,
         "training": library.training,
         "sky": library.mock_sky,

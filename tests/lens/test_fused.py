@@ -1,4 +1,4 @@
-"""The compiled tracer: every branch of its arithmetic, channels, adaptive sampling, bits that depend on nothing else."""
+"""The compiled tracer: every branch of its arithmetic, channels, adaptive sampling, bits that depend on nothing."""
 
 import numpy as np
 import pytest
