@@ -52,7 +52,7 @@ def test_lensed_and_source_half_light_radii_are_different_columns(measured, smal
     injected = measured.recipes.injected
     lensed, source = measured.measures.lensed_hlr_arcsec[injected], measured.measures.source_hlr_arcsec[injected]
     index = measured.recipes.source_index[injected]
-    np.testing.assert_allclose(source, small_injector._source.half_light_radius_arcsec(index))
+    np.testing.assert_allclose(source, small_injector.source.half_light_radius_arcsec(index))
     # Surface brightness is kept: area grows as the magnification; the PSF (r: 1.2 arcsec) adds in quadrature.
     unblurred = np.sqrt(measured.magnification[injected]) * source
     assert (lensed > 0.9 * unblurred).all()
