@@ -6,6 +6,7 @@ from dhs.commands.bank import bank
 from dhs.commands.console import log_to
 from dhs.commands.degrade import degrade
 from dhs.commands.gallery import gallery
+from dhs.commands.selfcheck import selfcheck
 from dhs.commands.sheet import sheet
 from dhs.commands.targets import targets
 from dhs.config.cli import Job
@@ -16,6 +17,7 @@ TASKS: dict[str, Callable[[InjectRoot], int]] = {
     "bank": bank,
     "degrade": degrade,
     "gallery": gallery,
+    "selfcheck": selfcheck,
     "sheet": sheet,
     "targets": targets,
 }

@@ -136,9 +136,18 @@ class TrainConfig(InjectionRoot):
 
 
 class InjectRoot(InjectionRoot):
-    """`inject.py`."""
+    """`inject.py`. The groups of training are taken and checked, so that an experiment file or the overrides of a
+    training run serve here as they stand; no task reads them."""
 
     task: TaskConfig
+    preprocess: PreprocessConfig
+    augment: AugmentConfig
+    model: ModelConfig
+    loss: LossConfig
+    optim: OptimConfig
+    trainer: TrainerConfig
+    logger: LoggerConfig
+    evaluate: EvaluateConfig
 
     @model_validator(mode="after")
     def _files_exist(self) -> "InjectRoot":

@@ -33,4 +33,16 @@ class GalleryTask(Section):
     output: Path = Field(description="HTML page, self-contained")
 
 
-TaskConfig = Annotated[BankTask | SheetTask | GalleryTask | DegradeTask | TargetsTask, Field(discriminator="name")]
+class SelfcheckTask(Section):
+    """Check the physics of this configuration against lenstronomy, formulae and itself; exit 1 when a check fails."""
+
+    name: Literal["selfcheck"]
+    output_dir: Path = Field(description="selfcheck.json and selfcheck.html are written here")
+    max_galaxies: Annotated[int, Field(ge=40)] = Field(256, description="of the sky; enough for every check")
+    n_stamps: Annotated[int, Field(ge=16, le=1000)] = Field(48, description="injected stamps that are looked at")
+    n_reference: Annotated[int, Field(ge=4, le=1000)] = Field(12, description="of them compared with lenstronomy")
+
+
+TaskConfig = Annotated[
+    BankTask | SheetTask | GalleryTask | DegradeTask | TargetsTask | SelfcheckTask, Field(discriminator="name")
+]

@@ -3,6 +3,7 @@
 One recipe, one stamp, bit for bit on one machine, whoever asks: training, a test set, a single debug stamp.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -83,6 +84,21 @@ class RecipeBatch:
             else:
                 out[field.name] = value
         return out
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, np.ndarray]) -> "RecipeBatch":
+        """The inverse of `columns`; what else the table holds is left alone. ValueError when a column is missing."""
+        values: dict[str, np.ndarray] = {}
+        for field in fields(cls):
+            stem, _, unit = field.name.rpartition("_")
+            split = [f"{stem}_{band}_{unit}" for band in BANDS]
+            if field.name == "key":
+                split = [f"key_{part}" for part in ("seed", "purpose", "epoch", "index")]
+            if field.name not in columns and not all(name in columns for name in split):
+                raise ValueError(f"recipe table: column {field.name!r} (or {', '.join(split)}) is missing")
+            one = columns.get(field.name)
+            values[field.name] = np.stack([columns[name] for name in split], axis=1) if one is None else one
+        return cls(**values)
 
 
 def recipes_from(

@@ -1,0 +1,48 @@
+"""`inject.py task=selfcheck`: the physics of the user's configuration, in a table, a JSON and a page of pictures."""
+
+import logging
+import time
+
+from rich.console import Console
+
+from dhs.commands.bank import build_bank
+from dhs.commands.console import DrawingProgress
+from dhs.config.root import InjectRoot
+from dhs.config.run_dir import versions
+from dhs.config.source import CosmosSource
+from dhs.config.tasks import SelfcheckTask
+
+log = logging.getLogger("dhs")
+
+TABLE_WIDTH = 140
+"""Columns of the table at least: a row is then a line."""
+
+
+def selfcheck(config: InjectRoot) -> int:
+    """0: everything passed; 1: a check failed; 3: none failed, but something could not be checked."""
+    from dhs.display import write_atomically
+    from dhs.inject.selfcheck.physics import load_physics
+    from dhs.inject.selfcheck.run import as_json, console_table, exit_code, run_checks, verdict
+
+    task = config.task
+    assert isinstance(task, SelfcheckTask)
+    started = time.monotonic()
+    if isinstance(config.source, CosmosSource) and not config.source.bank.is_file():
+        build_bank(config.source)
+    physics = load_physics(
+        config,
+        max_galaxies=task.max_galaxies,
+        n_stamps=task.n_stamps,
+        n_reference=task.n_reference,
+        progress=DrawingProgress(),
+    )
+    rows = run_checks(physics, log=log.info)
+    console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
+    console.print(console_table(rows))
+    run_info = {"config": config.model_dump(mode="json"), "software": versions()}
+    write_atomically(task.output_dir / "selfcheck.json", as_json(rows, run_info=run_info).encode())
+    for line in verdict(rows):
+        log.info("%s", line)
+    log.info("wrote %s/selfcheck.{html,json} in %.0f s", task.output_dir, time.monotonic() - started)
+    return exit_code(rows)

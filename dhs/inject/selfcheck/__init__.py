@@ -1,0 +1,1 @@
+"""Self-check: the physics of one configuration against lenstronomy, analytic formulae, and itself."""

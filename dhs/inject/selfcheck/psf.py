@@ -1,0 +1,188 @@
+"""Checks of the PSF: a point source stays put, keeps its flux, has the FWHM asked for, counts the pixel once."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from dhs.config.injection import PsfConfig
+from dhs.constants import BANDS, PIXEL_SCALE_ARCSEC
+from dhs.inject.recipe import RecipeBatch
+from dhs.inject.selfcheck.analytic import PointResponse, kernel_flux
+from dhs.inject.selfcheck.physics import Physics
+from dhs.inject.selfcheck.probes import gaussian, probe_recipes, sampled_variance_arcsec2, smooth_sigma_arcsec
+from dhs.inject.selfcheck.rows import Check, at_most, close
+
+SHIFT_ALLOWED_PX = 1e-3
+"""A kernel keeps a point source where it is (SCIENCE section 1)."""
+
+POSITIONS_ARCSEC = ((0.0, 0.0), (1.37, -0.61), (-0.83, 1.94))
+"""A pixel corner (the frame's centre, for even sizes) and two places within pixels."""
+
+WINDOW_ITERATIONS = 12
+
+
+def typical_rows(physics: Physics) -> np.ndarray:
+    """Galaxies of the sharpest, the median and the broadest PSF in each band (repeated where they are the same)."""
+    fwhm = np.asarray(physics.cutouts.psf_fwhm_arcsec)
+    order = np.argsort(fwhm, axis=0)
+    return order[[0, len(fwhm) // 2, len(fwhm) - 1]].ravel()
+
+
+def point_recipes(physics: Physics) -> RecipeBatch:
+    """A small unlensed source at every position under every PSF of `typical_rows`."""
+    rows = np.repeat(typical_rows(physics), len(POSITIONS_ARCSEC))
+    x, y = np.tile(np.array(POSITIONS_ARCSEC).T, len(rows) // len(POSITIONS_ARCSEC))
+    return probe_recipes(physics.cutouts, rows=rows, source_x_arcsec=x, source_y_arcsec=y)
+
+
+def point_images(physics: Physics, *, psf: PsfConfig | None = None) -> np.ndarray:
+    """(B, bands, N, N) images of `point_recipes`."""
+    return physics.observe(gaussian(smooth_sigma_arcsec(physics.supersampling)), point_recipes(physics), psf=psf)
+
+
+def windowed_centroid_arcsec(image: np.ndarray, *, x: float, y: float, sigma_arcsec: float) -> tuple[float, float]:
+    """Centroid under a Gaussian window that follows it (SExtractor's XWIN_IMAGE), starting at (x, y)."""
+    axis = (np.arange(len(image)) - (len(image) - 1) / 2) * PIXEL_SCALE_ARCSEC
+    for _ in range(WINDOW_ITERATIONS):
+        weight = np.exp(-((axis - x) ** 2 + (axis[:, None] - y) ** 2) / (2 * sigma_arcsec**2)) * image
+        total = weight.sum()
+        x += 2 * float((weight * (axis - x)).sum() / total)
+        y += 2 * float((weight * (axis[:, None] - y)).sum() / total)
+    return x, y
+
+
+def point_source(physics: Physics) -> list[Check]:
+    """The image of a point source is where the source is: every band, sharpest to broadest FWHM, odd kernels."""
+    name, why = "point source", "the kernel's centre is off: arcs of different bands no longer lie on one another"
+    rows = []
+    large = physics.config.psf.model_copy(update={"kernel_size_px": 2 * physics.size_px + 1})
+    for psf, label in ((physics.config.psf, ""), (large, f", kernel of {large.kernel_size_px} px")):
+        shifts = point_shifts_px(physics, psf=psf)
+        fwhm = point_recipes(physics).psf_fwhm_arcsec
+        for band, band_name in enumerate(BANDS):
+            span = f"FWHM {fwhm[:, band].min():.2f} to {fwhm[:, band].max():.2f} arcsec"
+            quantity = f"shift by the PSF, {band_name}, {span}{label}"
+            worst = float(shifts[:, band].max())
+            rows.append(at_most(name, quantity, expected=0, got=worst, limit=SHIFT_ALLOWED_PX, unit="px", why=why))
+    return rows
+
+
+def point_shifts_px(physics: Physics, *, psf: PsfConfig) -> np.ndarray:
+    """(B, bands) distance of the image from the source in survey pixels."""
+    recipes, images = point_recipes(physics), point_images(physics, psf=psf)
+    shifts = np.empty(images.shape[:2])
+    for i, band in np.ndindex(*shifts.shape):
+        x, y = float(recipes.source_x_arcsec[i]), float(recipes.source_y_arcsec[i])
+        sigma = float(recipes.psf_fwhm_arcsec[i, band]) / 2.355
+        # Start at the brightest pixel: a shift of many pixels is then measured, not missed.
+        row, column = np.unravel_index(images[i, band].argmax(), images[i, band].shape)
+        middle = (physics.size_px - 1) / 2
+        start_x, start_y = (column - middle) * PIXEL_SCALE_ARCSEC, (row - middle) * PIXEL_SCALE_ARCSEC
+        got_x, got_y = windowed_centroid_arcsec(images[i, band], x=start_x, y=start_y, sigma_arcsec=sigma)
+        shifts[i, band] = np.hypot(got_x - x, got_y - y) / PIXEL_SCALE_ARCSEC
+    return shifts
+
+
+def _centred(physics: Physics) -> Iterator[tuple[int, float, np.ndarray, PointResponse]]:
+    """(band, FWHM, image, analytic response) of a point source near the centre, for the PSFs of `typical_rows`."""
+    rows = np.unique(typical_rows(physics))
+    x, y = POSITIONS_ARCSEC[1]
+    sigma = smooth_sigma_arcsec(physics.supersampling)
+    variance = sampled_variance_arcsec2(sigma, supersampling=physics.supersampling)
+    recipes = probe_recipes(physics.cutouts, rows=rows, source_x_arcsec=x, source_y_arcsec=y)
+    images = physics.observe(gaussian(sigma), recipes)
+    response = PointResponse(physics.config.psf, physics.size_px, PIXEL_SCALE_ARCSEC, x, y, float(np.sqrt(variance)))
+    for i in range(len(rows)):
+        for band in range(len(BANDS)):
+            yield band, float(recipes.psf_fwhm_arcsec[i, band]), images[i, band], response
+
+
+def psf_fwhm(physics: Physics) -> list[Check]:
+    """FWHM fitted to the image of a point source, per band, over the FWHM of the catalogue."""
+    why = "the PSF of another band or object, the wrong profile, or the pixel counted twice (1% to 2% broader)"
+    worst = {band: (1.0, 1.0) for band in range(len(BANDS))}
+    for band, fwhm, image, response in _centred(physics):
+        got = fitted_fwhm_arcsec(image, response=response, guess=fwhm)
+        if abs(got / fwhm - 1) >= abs(worst[band][1] / worst[band][0] - 1):
+            worst[band] = (fwhm, got)
+    return [
+        close(
+            "PSF FWHM",
+            f"FWHM of a point source, {BANDS[band]} (the object that is farthest off)",
+            expected=fwhm,
+            got=got,
+            allowed=0.004 * fwhm,
+            unit='"',
+            why=why,
+        )
+        for band, (fwhm, got) in worst.items()
+    ]
+
+
+def fitted_fwhm_arcsec(image: np.ndarray, *, response: PointResponse, guess: float) -> float:
+    """FWHM of the configured profile, pixel counted once, that fits ``image`` best; the flux is free."""
+
+    def misfit(fwhm: float) -> float:
+        model = response.image(fwhm)
+        return float(((image - model * (image * model).sum() / (model**2).sum()) ** 2).sum())
+
+    return float(minimize_scalar(misfit, bounds=(0.6 * guess, 1.6 * guess), method="bounded").x)
+
+
+def pixel_counted_once(physics: Physics) -> list[Check]:
+    """How often the survey pixel's blur is in the image: 1. A fraction of it is a deviation of the profile."""
+    counts = []
+    for _, fwhm, image, response in _centred(physics):
+        once, twice = response.image(fwhm), response.image(fwhm, pixels_counted=2)
+        counts.append(1 + float(((image - once) * (twice - once)).sum() / ((twice - once) ** 2).sum()))
+    farthest = max(counts, key=lambda count: abs(count - 1))
+    convention = physics.config.psf.convention
+    return [
+        close(
+            "pixel",
+            f"times the pixel is counted, psf.convention = {convention} (the object that is farthest off)",
+            expected=1,
+            got=farthest,
+            allowed=0.15,
+            why="an effective PSF (psfsize) holds the pixel already: counted twice, 8e-3 to 1.6e-2 of the peak",
+        )
+    ]
+
+
+def kernel_light(physics: Physics) -> list[Check]:
+    """Flux of an unlensed source after the PSF over that before it: what the kernel leaves out is lost."""
+    why = "the kernel was normalised to 1 (or the PSF to another flux): the wings' light went back into the arc"
+    recipes = probe_recipes(physics.cutouts, rows=np.unique(typical_rows(physics)))
+    source = gaussian(smooth_sigma_arcsec(physics.supersampling))
+    before = physics.trace(source, recipes).sum(axis=(-2, -1))
+    kept = physics.observe(source, recipes).sum(axis=(-2, -1)) / before
+    rows = []
+    for band, name in enumerate(BANDS):
+        broadest = int(recipes.psf_fwhm_arcsec[:, band].argmax())
+        fwhm = float(recipes.psf_fwhm_arcsec[broadest, band])
+        rows.append(
+            close(
+                "kernel flux",
+                f"share of the light inside the kernel, {name}, FWHM {fwhm:.2f} arcsec",
+                expected=kernel_flux(fwhm_arcsec=fwhm, psf=physics.config.psf, pixel_scale_arcsec=PIXEL_SCALE_ARCSEC),
+                got=float(kept[broadest, band]),
+                allowed=2e-4,
+                why=why,
+            )
+        )
+    return rows
+
+
+def wrap_around(physics: Physics) -> list[Check]:
+    """Light of a source at one edge that appears at the opposite one."""
+    edge = physics.half_size_arcsec - 0.3
+    x, y = np.array([edge, -edge, 0.0, 0.0]), np.array([0.0, 0.0, edge, -edge])
+    recipes = probe_recipes(physics.cutouts, source_x_arcsec=x, source_y_arcsec=y)
+    images = np.abs(physics.observe(gaussian(smooth_sigma_arcsec(physics.supersampling)), recipes))
+    far = physics.size_px // 8
+    opposite = (images[0, ..., :far], images[1, ..., -far:], images[2, ..., :far, :], images[3, ..., -far:, :])
+    worst = max(float(part.max() / image.max()) for part, image in zip(opposite, images, strict=True))
+    quantity = "light at the edge opposite to a source, / peak"
+    why = "circular convolution: arcs leave the stamp on one side and enter on the other"
+    return [at_most("wrap-around", quantity, expected=0, got=worst, limit=1e-5, why=why)]
