@@ -20,8 +20,10 @@ TABLE_WIDTH = 140
 
 def selfcheck(config: InjectRoot) -> int:
     """0: everything passed; 1: a check failed; 3: none failed, but something could not be checked."""
-    from dhs.display import write_atomically
+    from dhs.display import figure_png, write_atomically
+    from dhs.inject.selfcheck.figures import DPI, figures
     from dhs.inject.selfcheck.physics import load_physics
+    from dhs.inject.selfcheck.report import render
     from dhs.inject.selfcheck.run import as_json, console_table, exit_code, run_checks, verdict
 
     task = config.task
@@ -42,6 +44,10 @@ def selfcheck(config: InjectRoot) -> int:
     console.print(console_table(rows))
     run_info = {"config": config.model_dump(mode="json"), "software": versions()}
     write_atomically(task.output_dir / "selfcheck.json", as_json(rows, run_info=run_info).encode())
+    log.info("drawing the pictures")
+    pictures = {name: (figure_png(figure, dpi=DPI), caption) for name, (figure, caption) in figures(physics).items()}
+    document = render(rows, pictures=pictures, run_info=run_info)
+    write_atomically(task.output_dir / "selfcheck.html", document.encode("ascii"))
     for line in verdict(rows):
         log.info("%s", line)
     log.info("wrote %s/selfcheck.{html,json} in %.0f s", task.output_dir, time.monotonic() - started)

@@ -25,12 +25,15 @@ class Check:
     """What would be wrong with the stamps if this failed; why it was not checked."""
     value: float | None = None
     """``got`` as a number, for the JSON."""
+    used: float | None = None
+    """Share of the allowance that is used up: above 1 fails. None for ranges and where nothing may differ."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; NaN and infinity, which JSON lacks, are in ``got`` alone."""
         plain = dict(self.__dict__)
-        if self.value is not None and not abs(self.value) < float("inf"):
-            plain["value"] = None
+        for name in ("value", "used"):
+            if plain[name] is not None and not abs(plain[name]) < float("inf"):
+                plain[name] = None
         return plain
 
 
@@ -45,6 +48,7 @@ def close(name: str, quantity: str, *, expected: float, got: float, allowed: flo
         state=_state(abs(got - expected) <= allowed),
         why=why,
         value=float(got),
+        used=abs(got - expected) / allowed,
     )
 
 
@@ -59,6 +63,7 @@ def at_most(name: str, quantity: str, *, expected: float, got: float, limit: flo
         state=_state(got <= limit),
         why=why,
         value=float(got),
+        used=got / limit if limit else None,
     )
 
 
