@@ -87,23 +87,25 @@ def rings(physics: Physics) -> tuple[Figure, str]:
     angles = np.linspace(0, 2 * np.pi, 181)
     dots = np.arange(0, 2 * np.pi, np.pi / 18)
     for ax, lens, image in zip(figure.subplots(1, len(lenses)), lenses, images, strict=True):
-        _image(ax, image / image.max(), norm=AsinhNorm(0.2, 0, 1))
+        _image(ax, image / image.max(), norm=Normalize(0, 1.6), cmap="gray")
         critical, ridge, measured = (
             lens.critical_radius(angles),
             lens.ring_radius(angles),
             lensing.ridge_radius(image, dots),
         )
-        ax.plot(critical * np.cos(angles), critical * np.sin(angles), color=ACCENT, lw=1.1, label="critical curve")
-        ax.plot(ridge * np.cos(angles), ridge * np.sin(angles), color="w", lw=0.8, ls="--", label="ridge, formula")
-        ax.plot(measured * np.cos(dots), measured * np.sin(dots), "o", color="#E69F00", ms=2.2, label="ridge, measured")
+        ax.plot(
+            critical * np.cos(angles), critical * np.sin(angles), color=ACCENT, lw=1.4, label="critical curve, formula"
+        )
+        ax.plot(ridge * np.cos(angles), ridge * np.sin(angles), color="#F0E442", lw=1.2, label="ridge, formula")
+        ax.plot(measured * np.cos(dots), measured * np.sin(dots), "o", color="#D55E00", ms=3, label="ridge, measured")
         _zoom(ax, 1.9 * lens.theta_e_arcsec)
         implied = lens.theta_e_arcsec * lensing.ridge_radius(image, dots).mean() / lens.ring_radius(dots).mean()
         ax.set_title(f'q = {lens.axis_ratio:g}: theta_E {lens.theta_e_arcsec:.4f}", ring {implied:.4f}"', fontsize=8.5)
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, facecolor="#777777", frameon=True)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, facecolor="#444444", labelcolor="w")
     caption = (
         "A centred round source behind a round and two flattened lenses, before the PSF. The ring of a flattened lens "
-        "follows the radial deflection (dashed), not the critical curve (blue), whose geometric-mean radius is theta_E."
+        "follows the radial deflection (yellow), not the critical curve (blue), whose geometric-mean radius is theta_E."
     )
     return figure, caption
 
@@ -204,8 +206,8 @@ def point_source(physics: Physics) -> tuple[Figure, str]:
     _tidy(profile)
     convention = physics.config.psf.convention
     caption = (
-        "A point source (a small Gaussian) in g, r, z of one galaxy's own seeing; the lines cross where it is. Right: "
-        f"every pixel against its distance, and the formula ({convention} {physics.config.psf.name}, pixel counted once)."
+        "A point source (a small Gaussian) in g, r, z of one galaxy; the lines cross where it is. Right: every "
+        f"pixel against its distance, and the formula ({convention} {physics.config.psf.name}, pixel counted once)."
     )
     return figure, caption
 

@@ -28,6 +28,9 @@ from dhs.rng import Purpose, keyed_rng
 PARITY = 1e-5
 """Of the peak, against lenstronomy on the same sample points (SCIENCE section 1); float32 reaches 1e-6."""
 
+PARITY_SHARPEST = 3e-5
+"""Far corners before the PSF: float32 rays at 8 arcsec are good to 5e-7 arcsec, 1.6e-5 of a knot of 0.03 arcsec."""
+
 SAMPLING_ERROR = {
     "cosmos": {1: (4e-2, 3e-1), 2: (5e-3, 4e-2), 4: (1e-3, 5e-3), 6: (5e-4, 5e-3), 8: (3e-4, 2e-3)},
     "sersic": {1: (6e-2, 4e-1), 2: (9e-3, 1e-1), 4: (1e-3, 1e-2), 6: (7e-4, 8e-3), 8: (3e-4, 1e-2)},
@@ -100,15 +103,16 @@ def lenstronomy(physics: Physics) -> list[Check]:
         return [not_checked(name, "max |ours - lenstronomy| / peak", why=remedy)]
     rows = []
     own = physics.stamps.recipes.take(np.arange(min(physics.n_reference, len(physics.stamps))))
-    for recipes, label in ((own, "recipes of your priors"), (corner_recipes(physics), "far corners")):
+    corners = corner_recipes(physics)
+    for recipes, label, limit in ((own, "recipes of your priors", PARITY), (corners, "far corners", PARITY_SHARPEST)):
         traced, reference, observed, reference_observed = reference_images(physics, recipes)
-        for ours, theirs, stage in (
-            (traced, reference, "before the PSF"),
-            (observed, reference_observed, f"{', '.join(BANDS)} after the PSF"),
+        for ours, theirs, stage, allowed in (
+            (traced, reference, "before the PSF", limit),
+            (observed, reference_observed, "after the PSF", PARITY),
         ):
             worst = float(difference_over_peak(ours, theirs).max())
             quantity = f"max |ours - lenstronomy| / peak, {len(recipes)} {label}, {stage}"
-            rows.append(at_most(name, quantity, expected=0, got=worst, limit=PARITY, why=why))
+            rows.append(at_most(name, quantity, expected=0, got=worst, limit=allowed, why=why))
     return rows
 
 

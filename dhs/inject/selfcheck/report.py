@@ -9,7 +9,7 @@ from dhs.inject.selfcheck.rows import Check, failed, unchecked
 from dhs.inject.selfcheck.run import verdict
 
 ROW_STYLE = "color:var(--warn);font-weight:600"
-SUMMARY_HEAD = ("check", "quantities", "passed", "closest to its limit", "of the allowance")
+SUMMARY_HEAD = ("check", "passed", "closest to its limit", "allowance used")
 WIDE = ("stamps", "rings", "images", "orientation", "point source")
 """Pictures as wide as the page; the others stand in pairs."""
 
@@ -44,7 +44,7 @@ def _summary(rows: Sequence[Check]) -> list[tuple[str, ...]]:
         nearest = max(measured, key=lambda row: row.used or 0.0, default=None)
         passed = sum(row.state == "pass" for row in own)
         quantity, share = (nearest.quantity, f"{nearest.used:.1%}") if nearest else ("bit for bit, or a range", "")
-        lines.append((name, str(len(own)), f"{passed} of {len(own)}", quantity, share))
+        lines.append((name, f"{passed}/{len(own)}", quantity, share))
     return lines
 
 

@@ -63,7 +63,7 @@ def at_most(name: str, quantity: str, *, expected: float, got: float, limit: flo
         state=_state(got <= limit),
         why=why,
         value=float(got),
-        used=got / limit if limit else None,
+        used=max(got, 0.0) / limit if limit else None,
     )
 
 
