@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from dhs.constants import BANDS, PIXEL_SCALE_ARCSEC
+from dhs.constants import PIXEL_SCALE_ARCSEC
 from dhs.inject.recipe import RecipeBatch
 from dhs.inject.renderer import build_renderer
 from dhs.inject.selfcheck.analytic import Isothermal

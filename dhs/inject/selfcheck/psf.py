@@ -135,7 +135,9 @@ def pixel_counted_once(physics: Physics) -> list[Check]:
     counts = []
     for _, fwhm, image, response in _centred(physics):
         once, twice = response.image(fwhm), response.image(fwhm, pixels_counted=2)
-        counts.append(1 + float(((image - once) * (twice - once)).sum() / ((twice - once) ** 2).sum()))
+        parts = np.stack([once.ravel(), (twice - once).ravel()], axis=1)
+        flux, blur = np.linalg.lstsq(parts, image.ravel(), rcond=None)[0]
+        counts.append(1 + float(blur / flux))
     farthest = max(counts, key=lambda count: abs(count - 1))
     convention = physics.config.psf.convention
     return [

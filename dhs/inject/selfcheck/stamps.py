@@ -201,7 +201,7 @@ def noise(physics: Physics) -> list[Check]:
             "noise",
             f"rms of what is added beside the arc / noise of the coadd, {band}",
             expected=0,
-            got=float((residual[:, i].std(axis=(-2, -1)) / sigma[:, i]).max()),
+            got=float((np.sqrt((residual[:, i] ** 2).mean(axis=(-2, -1))) / sigma[:, i]).max()),
             limit=1e-3,
             why=why,
         )
