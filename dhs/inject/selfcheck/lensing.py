@@ -214,7 +214,7 @@ def ridge_radius(image: np.ndarray, angle_rad: np.ndarray) -> np.ndarray:
 def einstein_ring(physics: Physics) -> list[Check]:
     """theta_E that the ring implies (mean radius over the closed form's), its semi-axes, and where it points."""
     angles = np.arange(RING_ANGLES) * (2 * np.pi / RING_ANGLES)
-    name = "Einstein ring"
+    name = "einstein_ring"
     rows = []
     for lens, image in zip(ring_lenses(physics), ring_images(physics), strict=True):
         measured, formula = ridge_radius(image, angles), lens.ring_radius(angles)

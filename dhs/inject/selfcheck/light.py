@@ -89,7 +89,7 @@ def flux_without_lens(physics: Physics) -> list[Check]:
     smooth = probe_recipes(physics.cutouts, source_x_arcsec=np.array([0.0, 0.31, -1.2]), source_y_arcsec=0.17)
     images = physics.trace(gaussian(smooth_sigma_arcsec(physics.supersampling)), smooth)
     flux = physics.trace(physics.source, scattered_sources(physics)).sum(axis=(-2, -1))
-    name, why = "flux without a lens", "surface brightness is not conserved: every arc is wrong by this factor"
+    name, why = "flux_without_lens", "surface brightness is not conserved: every arc is wrong by this factor"
     return [
         close(
             name,

@@ -54,7 +54,7 @@ def windowed_centroid_arcsec(image: np.ndarray, *, x: float, y: float, sigma_arc
 
 def point_source(physics: Physics) -> list[Check]:
     """The image of a point source is where the source is: every band, sharpest to broadest FWHM, odd kernels."""
-    name, why = "point source", "the kernel's centre is off: arcs of different bands no longer lie on one another"
+    name, why = "point_source", "the kernel's centre is off: arcs of different bands no longer lie on one another"
     rows = []
     large = physics.config.psf.model_copy(update={"kernel_size_px": 2 * physics.size_px + 1})
     for psf, label in ((physics.config.psf, ""), (large, f", kernel of {large.kernel_size_px} px")):
@@ -108,7 +108,7 @@ def psf_fwhm(physics: Physics) -> list[Check]:
             worst[band] = (fwhm, got)
     return [
         close(
-            "PSF FWHM",
+            "psf_fwhm",
             f"FWHM of a point source, {BANDS[band]} (the object that is farthest off)",
             expected=fwhm,
             got=got,
@@ -142,7 +142,7 @@ def pixel_counted_once(physics: Physics) -> list[Check]:
     convention = physics.config.psf.convention
     return [
         close(
-            "pixel",
+            "pixel_counted_once",
             f"times the pixel is counted, psf.convention = {convention} (the object that is farthest off)",
             expected=1,
             got=farthest,
@@ -165,7 +165,7 @@ def kernel_light(physics: Physics) -> list[Check]:
         fwhm = float(recipes.psf_fwhm_arcsec[broadest, band])
         rows.append(
             close(
-                "kernel flux",
+                "kernel_light",
                 f"share of the light inside the kernel, {name}, FWHM {fwhm:.2f} arcsec",
                 expected=kernel_flux(fwhm_arcsec=fwhm, psf=physics.config.psf, pixel_scale_arcsec=PIXEL_SCALE_ARCSEC),
                 got=float(kept[broadest, band]),
@@ -187,4 +187,4 @@ def wrap_around(physics: Physics) -> list[Check]:
     worst = max(float(part.max() / image.max()) for part, image in zip(opposite, images, strict=True))
     quantity = "light at the edge opposite to a source, / peak"
     why = "circular convolution: arcs leave the stamp on one side and enter on the other"
-    return [at_most("wrap-around", quantity, expected=0, got=worst, limit=1e-5, why=why)]
+    return [at_most("wrap_around", quantity, expected=0, got=worst, limit=1e-5, why=why)]

@@ -89,7 +89,7 @@ def same_stamp(physics: Physics) -> list[Check]:
         "from a table of recipes (CSV)": _from_table(physics),
     }
     return [
-        at_most("same stamp", f"largest difference, {way}", expected=0, got=difference, limit=0, unit="nMgy", why=why)
+        at_most("same_stamp", f"largest difference, {way}", expected=0, got=difference, limit=0, unit="nMgy", why=why)
         for way, difference in ways.items()
     ]
 
@@ -162,7 +162,7 @@ def snr(physics: Physics) -> list[Check]:
     }
     return [
         close(
-            "arc S/N",
+            "snr",
             f"{name} in the table / recomputed, a stripe of pixels masked (farthest off)",
             expected=1,
             got=_farthest_ratio(said, computed),

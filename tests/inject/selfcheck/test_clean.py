@@ -9,7 +9,7 @@ from dhs.config.cli import compose_job
 from dhs.config.root import InjectRoot
 from dhs.inject.selfcheck import lensing
 from dhs.inject.selfcheck.rows import failed, unchecked
-from dhs.inject.selfcheck.run import run_checks
+from dhs.inject.selfcheck.run import CHECKS, run_checks
 
 EXPERIMENTS = {
     "quickstart": ["source.n_sources=300"],
@@ -76,12 +76,13 @@ def test_the_command_writes_a_json_and_a_page_that_needs_nothing_else(cache_dir,
     assert run_command(cache_dir, tmp_path) == 0
     content = json.loads((tmp_path / "selfcheck.json").read_text())
     assert content["passed"] and content["n_rows"] > 60
+    assert list(dict.fromkeys(row["name"] for row in content["rows"])) == list(CHECKS)
     assert content["run"]["config"]["psf"]["name"] == "moffat"
     html = (tmp_path / "selfcheck.html").read_text()
     assert "PASS" in html and html.count("data:image/png") == 9
     assert "http" not in html
     table = capsys.readouterr().out
-    assert "Einstein ring" in table and "FAIL" not in table
+    assert "einstein_ring" in table and "FAIL" not in table
 
 
 def test_rays_too_sparse_fail_with_exit_code_1(cache_dir, tmp_path, capsys):
