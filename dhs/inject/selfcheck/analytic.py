@@ -110,7 +110,7 @@ class PointResponse:
     y_arcsec: float
     sigma_arcsec: float
     """Of the source, with what sampling adds to it."""
-    fine: int = 5
+    fine: int = 3
     """Odd: the centre of a pixel is then the centre of a fine one."""
 
     def image(self, fwhm_arcsec: float, *, pixels_counted: int = 1) -> np.ndarray:

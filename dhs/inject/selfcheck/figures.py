@@ -16,6 +16,7 @@ from dhs.constants import BANDS, PIXEL_SCALE_ARCSEC
 from dhs.display import rgb
 from dhs.inject.selfcheck import lensing, light, psf
 from dhs.inject.selfcheck.analytic import PointResponse
+from dhs.inject.selfcheck.noise import MAX_LAG_PX, arc_noise, autocorrelation, expected_lag1
 from dhs.inject.selfcheck.physics import Physics
 from dhs.inject.selfcheck.probes import (
     BLOB_OFFSET_ARCSEC,
@@ -46,7 +47,10 @@ def figures(physics: Physics) -> dict[str, tuple[Figure, str]]:
         "point source": point_source,
         "colours": colours,
         "brightness": brightness,
+        "noise": noise,
     }
+    if physics.config.inject.arc_noise == "none":
+        del makers["noise"]
     if not lensing.lenstronomy_installed():
         del makers["lenstronomy"]
     return {name: make(physics) for name, make in makers.items()}
@@ -240,6 +244,7 @@ def convergence(physics: Physics) -> tuple[Figure, str]:
 
 def colours(physics: Physics) -> tuple[Figure, str]:
     """Colours asked for and measured back."""
+    physics = physics.without_noise
     asked, got = light.colours_asked(physics), light.colours_got(physics)
     figure = Figure(figsize=(6.4, 3.3), layout="constrained")
     for ax, i, label in zip(figure.subplots(1, 2), (0, 1), ("g - r", "r - z"), strict=True):
@@ -258,6 +263,7 @@ def colours(physics: Physics) -> tuple[Figure, str]:
 
 def brightness(physics: Physics) -> tuple[Figure, str]:
     """Sources, arcs and galaxies in r."""
+    physics = physics.without_noise
     band = BANDS.index("r")
     recipes, flux = physics.stamps.recipes, physics.arcs_nmgy[:, band].sum(axis=(-2, -1))
     arc = light.ZERO_POINT_MAG - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
@@ -281,6 +287,47 @@ def brightness(physics: Physics) -> tuple[Figure, str]:
     _tidy(ax)
     caption = "Unlensed sources, their arcs (magnified, as added to the stamps) and the galaxies they are put on, in r."
     return figure, caption
+
+
+def noise(physics: Physics) -> tuple[Figure, str]:
+    """Variance of the arcs' noise against its formula, and its correlation beside the coadd's."""
+    found = arc_noise(physics)
+    figure = Figure(figsize=(6.4, 3.3), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for i, band in enumerate(BANDS):
+        expected = found.sigma_nmgy[:, i][found.bright[:, i]] ** 2
+        squared = found.residual_nmgy[:, i][found.bright[:, i]] ** 2
+        parts = np.array_split(np.argsort(expected), 12)
+        points = np.array([(expected[part].mean(), squared[part].mean()) for part in parts])
+        left.plot(*points.T, "o", ms=3.5, color=BAND_COLOURS[band], label=band)
+    span = np.array(left.get_xlim())
+    span[0] = max(span[0], points.min() / 3)
+    left.plot(span, span, color=MUTED, lw=0.8)
+    left.set(xscale="log", yscale="log", xlabel="arc / gain (nMgy$^2$)", ylabel="variance found (nMgy$^2$)")
+    lags = np.arange(MAX_LAG_PX + 1)
+    arcs = autocorrelation(found.unit, found.bright)
+    right.plot(lags, arcs[0], "o-", color="#0072B2", ms=4, label="arc, along x")
+    right.plot(lags, arcs[:, 0], "s--", color="#D55E00", ms=4, label="arc, along y")
+    right.plot([1], [expected_lag1(physics)], "+", color=INK, ms=11, label="configured")
+    right.plot(lags, _sky_correlation(physics), ":", color=MUTED, label="sky of the stamps")
+    right.set(xlabel="lag (pixels)", ylabel="correlation", ylim=(-0.15, 1.05))
+    for ax in (left, right):
+        ax.legend(fontsize=7, frameon=False)
+        _tidy(ax)
+    caption = (
+        "The arcs' own noise: stamp minus galaxy minus noise-free arc. Left: its variance in bins of brightness. "
+        "Right: its correlation, beside that of the galaxies' own sky (corners of the stamps)."
+    )
+    return figure, caption
+
+
+def _sky_correlation(physics: Physics) -> np.ndarray:
+    """Correlation along x of the galaxy stamps' corners, each less its own median."""
+    corner = physics.galaxies_nmgy[..., : physics.size_px // 5, : physics.size_px // 5].double().numpy()
+    corner = corner - np.median(corner, axis=(-2, -1), keepdims=True)
+    spread = 1.4826 * np.median(np.abs(corner), axis=(-2, -1), keepdims=True)
+    unit = corner / np.where(spread > 0, spread, 1)
+    return autocorrelation(unit, np.abs(unit) < 3)[0]
 
 
 def stamps(physics: Physics) -> tuple[Figure, str]:

@@ -58,7 +58,7 @@ def corner_recipes(physics: Physics) -> RecipeBatch:
     theta_e = np.resize([0.3, 4.0, 1.0, 2.2], n)
     angle, shear = rng.uniform(0, np.pi, (2, n)), rng.uniform(0, 0.15, n)
     x, y = rng.uniform(-1.2, 1.2, (2, n)) * theta_e * 0.6
-    x[3] = physics.half_size_arcsec - theta_e[3] - 0.4  # its arc crosses the frame's edge
+    x[-1] = physics.half_size_arcsec - theta_e[-1] - 0.4  # its arc crosses the frame's edge
     return probe_recipes(
         physics.cutouts,
         rows=physics.stamps.recipes.row[:n],

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from dhs.config.injection import ColourConfig, PopulationColour, SeedSedColour
+from dhs.config.colour import BankColour, PopulationColour, SeedSedColour
 from dhs.constants import BANDS, PIXEL_SCALE_ARCSEC
 from dhs.inject.recipe import RecipeBatch
 from dhs.inject.selfcheck.analytic import kernel_flux
@@ -13,6 +13,7 @@ from dhs.inject.selfcheck.physics import Physics
 from dhs.inject.selfcheck.probes import gaussian, probe_recipes, smooth_sigma_arcsec
 from dhs.inject.selfcheck.rows import Check, at_most, between, close
 from dhs.rng import Purpose, keyed_rng
+from dhs.sky.cutouts import good_pixels
 from dhs.source.measure import half_light_radius_arcsec
 
 N_SOURCES = 64
@@ -120,6 +121,7 @@ def flux_without_lens(physics: Physics) -> list[Check]:
 
 def units(physics: Physics) -> list[Check]:
     """Light that injection added, over ``10**((22.5 - m) / 2.5)`` times the magnification: PSF losses only."""
+    physics = physics.without_noise
     expected = expected_flux_nmgy(physics.stamps.recipes) * magnification_of(physics)
     ratio = physics.arcs_nmgy.sum(axis=(-2, -1)) / expected
     losses = light_kept(physics)
@@ -129,7 +131,7 @@ def units(physics: Physics) -> list[Check]:
         farthest = int(np.abs(ratio[:, band] / losses[:, band] - 1).argmax())
         quantity = f"arc flux / (10**((22.5 - m) / 2.5) x magnification), {name} (farthest off of {len(ratio)} arcs)"
         want, got = float(losses[farthest, band]), float(ratio[farthest, band])
-        rows.append(close("units", quantity, expected=want, got=got, allowed=2e-3 + noise_share(physics), why=why))
+        rows.append(close("units", quantity, expected=want, got=got, allowed=2e-3, why=why))
     recorded = physics.stamps.magnification / magnification_of(physics).mean(axis=1)
     why = "the magnification in the table is not that of the stamp, or lensed flux was renormalised"
     quantity = "magnification in the table / that of the traced image (farthest off)"
@@ -176,13 +178,19 @@ def light_kept(physics: Physics) -> np.ndarray:
     return observed / magnification_of(physics)
 
 
-def noise_share(physics: Physics) -> float:
-    """What the arcs' own noise, where it is on, may add to a sum over a stamp."""
-    return 0.0
+def gain_e_per_nmgy(physics: Physics) -> np.ndarray:
+    """(n, bands) gain of the stamps' coadds: sky-limited, ``1 / invvar = sky / gain``; median of the good pixels."""
+    rows = physics.stamps.recipes.row
+    invvar = np.asarray(physics.cutouts.invvar[rows], dtype=np.float64)
+    good = good_pixels(invvar, np.asarray(physics.cutouts.maskbits[rows]))
+    median = np.nanmedian(np.where(good, invvar, np.nan), axis=(-2, -1))
+    sky_mag = np.array(physics.config.inject.sky_mag_arcsec2)
+    return median * 10 ** ((ZERO_POINT_MAG - sky_mag) / 2.5) * PIXEL_SCALE_ARCSEC**2
 
 
 def colours(physics: Physics) -> list[Check]:
     """g-r and r-z measured on each arc, against its own recipe; and that arcs differ as the prior says."""
+    physics = physics.without_noise
     asked, got = colours_asked(physics), colours_got(physics)
     name, rows = "colours", []
     for i, label in enumerate(("g-r", "r-z")):
@@ -190,7 +198,7 @@ def colours(physics: Physics) -> list[Check]:
         worst = float(np.abs(got[:, i] - asked[:, i]).max())
         quantity = f"|{label} measured - asked|, worst of {len(got)} arcs"
         rows.append(at_most(name, quantity, expected=0, got=worst, limit=0.01, unit="mag", why=why))
-    spread = prior_spread(physics.config.colour)
+    spread = prior_spread(physics)
     for i, label in enumerate(("g-r", "r-z") if spread is not None else ()):
         assert spread is not None
         if spread[i] < MIN_POPULATION_SIGMA:
@@ -217,29 +225,31 @@ def colours_got(physics: Physics) -> np.ndarray:
     return -2.5 * np.log10(flux[:, :-1] / flux[:, 1:])
 
 
-def prior_spread(colour: ColourConfig) -> tuple[float, float] | None:
-    """Standard deviations of g-r and r-z of the configured prior, from its numbers; None where it has none."""
+def prior_spread(physics: Physics) -> tuple[float, float] | None:
+    """Standard deviations of g-r and r-z of the configured prior, from its numbers; None for colours of a bank."""
+    colour = physics.config.colour
     if isinstance(colour, PopulationColour):
         tail = colour.red_fraction * (1 - colour.red_fraction)
-        means = (colour.red_g_r_mean - colour.g_r_mean, colour.red_r_z_mean - colour.r_z_mean)
-        return tuple(
-            float(np.sqrt(sigma**2 + tail * mean**2))
-            for sigma, mean in zip((colour.g_r_sigma, colour.r_z_sigma), means, strict=True)
-        )  # type: ignore[return-value]
+        g_r = np.hypot(colour.g_r_sigma, np.sqrt(tail) * (colour.red_g_r_mean - colour.g_r_mean))
+        r_z = np.hypot(colour.r_z_sigma, np.sqrt(tail) * (colour.red_r_z_mean - colour.r_z_mean))
+        return float(g_r), float(r_z)
     if isinstance(colour, SeedSedColour):
-        low, high = (np.clip((z - 1) / 2, 0, 1) for z in (colour.source_redshift.low, colour.source_redshift.high))
-        sigma = float(high - low) / np.sqrt(12)
-        return float(0.30 * 0.3 * sigma), float(0.20 * 0.2 * sigma)
+        redshift = physics.stamps.recipes.z_source
+        if not np.isfinite(redshift).all():  # drawn by the colour itself, uniformly
+            redshift = np.linspace(colour.source_redshift.low, colour.source_redshift.high, 1001)
+        evolution = float(np.clip((redshift - 1) / 2, 0, 1).std())
+        return 0.30 * 0.3 * evolution, 0.20 * 0.2 * evolution
     return None
 
 
 def brightness(physics: Physics) -> list[Check]:
     """Unlensed magnitudes within the configured range; arcs no brighter than their source times its magnification."""
+    physics = physics.without_noise
     recipes, stamps = physics.stamps.recipes, physics.stamps
     name, rows = "brightness", []
-    limits = getattr(physics.config.colour, "r_mag", None)
-    r = recipes.source_mag[:, BANDS.index("r")]
-    if limits is not None:
+    colour, r = physics.config.colour, recipes.source_mag[:, BANDS.index("r")]
+    limits = colour.r_mag
+    if not (isinstance(colour, BankColour) and colour.brightness == "bank"):
         why = "unlensed magnitudes are not those asked for"
         for label, got in (("brightest", float(r.min())), ("faintest", float(r.max()))):
             quantity = f"unlensed r of the {label} of {len(r)} sources"
@@ -252,7 +262,7 @@ def brightness(physics: Physics) -> list[Check]:
             "arc flux / (source flux x magnification) - 1, brightest arc of all bands",
             expected=0,
             got=float(excess.max()),
-            limit=5e-3 + noise_share(physics),
+            limit=5e-3,
             why="lensing makes no light: an arc this bright has no source in the configured range",
         )
     )

@@ -5,7 +5,7 @@ by wrapping one of them: ``replace(physics, make_renderer=...)``, ``source=``, `
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -40,7 +40,7 @@ def plain_injector(physics: "Physics", cutouts: CutoutSet) -> Injector:
     return Injector(
         cutouts,
         renderer=physics.renderer(physics.source),
-        choose_source=physics.source.choose,
+        source=physics.source,
         seed=config.seed,
         lens=config.lens,
         colour=config.colour,
@@ -88,6 +88,14 @@ class Physics:
         """(B, bands, N, N) float64 unit-flux images after it."""
         renderer = self.renderer(source, psf=psf)
         return renderer.observe(renderer.trace(recipes), recipes=recipes).double().numpy()
+
+    @cached_property
+    def without_noise(self) -> "Physics":
+        """The same with the arcs' own noise off: light is measured to a thousandth on it."""
+        if self.config.inject.arc_noise == "none":
+            return self
+        inject = self.config.inject.model_copy(update={"arc_noise": "none"})
+        return replace(self, config=self.config.model_copy(update={"inject": inject}))
 
     @cached_property
     def injector(self) -> Injector:

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from dhs.inject.selfcheck import lensing, light, psf, stamps
+from dhs.inject.selfcheck import lensing, light, noise, psf, stamps
 from dhs.inject.selfcheck.physics import Physics
 from dhs.inject.selfcheck.rows import Check, State, failed, unchecked
 
@@ -32,7 +32,8 @@ CHECKS: dict[str, Callable[[Physics], list[Check]]] = {
     "background": stamps.background,
     "same_stamp": stamps.same_stamp,
     "snr": stamps.snr,
-    "noise": stamps.noise,
+    "measures": stamps.measures,
+    "noise": noise.noise,
 }
 """Every check, in the order of the photon's way: lens, PSF, light, stamp."""
 

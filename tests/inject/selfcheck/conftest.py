@@ -13,10 +13,10 @@ from dhs.inject.selfcheck.physics import Physics, load_physics
 def make_physics(cache_dir) -> Callable[..., Physics]:
     """``make_physics("psf=gaussian", ...)``: the physics of a configuration, on the session's mock sky."""
 
-    def make(*overrides: str) -> Physics:
+    def make(*overrides: str, n_reference: int = 4) -> Physics:
         config = compose_job(
             "inject", ["task=selfcheck", f"paths.cache_dir={cache_dir}", *overrides], schema=InjectRoot
         )
-        return load_physics(config, max_galaxies=256, n_stamps=24, n_reference=4)
+        return load_physics(config, max_galaxies=256, n_stamps=24, n_reference=n_reference)
 
     return make

@@ -6,6 +6,7 @@ Size: max |wrong - right| / peak of the right arc, in the worst band; the median
 """
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from dhs.inject.selfcheck.light import painted
 from dhs.inject.selfcheck.physics import Physics, load_physics
 from dhs.inject.selfcheck.rows import failed
 from dhs.inject.selfcheck.run import CHECKS
-from tests.inject.selfcheck.mistakes import MISTAKES
+from tests.inject.selfcheck.mistakes import MISTAKES, NOISE_MISTAKES
 
 
 def size(right: Physics, wrong: Physics) -> float:
@@ -33,9 +34,11 @@ def size(right: Physics, wrong: Physics) -> float:
 def main(overrides: list[str]) -> None:
     config = compose_job("inject", ["task=selfcheck", *overrides], schema=InjectRoot)
     right = load_physics(config, max_galaxies=256, n_stamps=48, n_reference=4)
+    noisy_inject = config.inject.model_copy(update={"arc_noise": "poisson_correlated"})
+    noisy = replace(right, config=config.model_copy(update={"inject": noisy_inject}))
     print("| mistake | error / peak | checks that fail |\n|---|---|---|")
-    for name, mistake in MISTAKES.items():
-        wrong = mistake.plant(right)
+    for name, mistake in [*MISTAKES.items(), *NOISE_MISTAKES.items()]:
+        wrong = mistake.plant(noisy if name in NOISE_MISTAKES else right)
         noticed = [check for check, run in CHECKS.items() if failed(run(wrong))]
         error = size(right, wrong)
         shown = "-" if error < 1e-6 else f"{error:.1g}" if error < 10 else f"{error:.0f}"

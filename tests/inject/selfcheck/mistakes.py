@@ -124,8 +124,8 @@ class BentInjector:
     def __getattr__(self, name: str):
         return getattr(self._inner, name)
 
-    def stamps(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0) -> StampBatch:
-        batch = self._inner.stamps(indices, purpose=purpose, epoch=epoch)
+    def stamps(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0, measure: bool = False) -> StampBatch:
+        batch = self._inner.stamps(indices, purpose=purpose, epoch=epoch, measure=measure)
         galaxies = torch.from_numpy(np.array(self._inner.cutouts.images[batch.recipes.row], dtype=np.float32))
         return self._change(batch, galaxies)
 
@@ -196,6 +196,12 @@ def smoothed_controls(batch: StampBatch, galaxies: Images, _: CutoutSet) -> Stam
     hit = torch.from_numpy(batch.recipes.injected)[:, None, None, None]
     smooth = torch.nn.functional.avg_pool2d(batch.images, 3, stride=1, padding=1)
     return replace(batch, images=torch.where(hit, batch.images, smooth))
+
+
+def radii_exchanged(batch: StampBatch, galaxies: Images, _: CutoutSet) -> StampBatch:
+    if (said := batch.measures) is None:
+        return batch
+    return replace(batch, measures=said._replace(source_hlr_arcsec=said.lensed_hlr_arcsec))
 
 
 def bad_pixels_counted(batch: StampBatch, galaxies: Images, cutouts: CutoutSet) -> StampBatch:
@@ -311,7 +317,33 @@ MISTAKES: dict[str, Mistake] = {
     "pedestal under positives": Mistake(arcs_with(lambda a: a + 1e-5), ("background",)),
     "stamp depends on its place in the batch": Mistake(stamps_with(batch_dependent), ("same_stamp", "background")),
     "controls resampled": Mistake(stamps_with(smoothed_controls), ("background",)),
-    "lensed half-light radius given as the source's": Mistake(source_with(half_light=2.5), ("templates",)),
+    "half-light radii of sources 2.5 times too large": Mistake(source_with(half_light=2.5), ("templates", "measures")),
+    "lensed half-light radius in the source's column": Mistake(stamps_with(radii_exchanged), ("measures",)),
     "peak S/N given as integrated": Mistake(stamps_with(lambda b, g, c: replace(b, arc_snr_sum=b.arc_snr)), ("snr",)),
     "bad pixels counted in the S/N": Mistake(stamps_with(bad_pixels_counted), ("snr",)),
 }
+
+
+def noise_from(**wrong) -> Callable[[Physics], Physics]:
+    """The arcs' noise is drawn with other settings than the configured ones."""
+
+    def make(physics: Physics, cutouts: CutoutSet) -> Injector:
+        config = physics.config
+        inject = config.inject.model_copy(update=wrong if config.inject.arc_noise != "none" else {})
+        return plain_injector(replace(physics, config=config.model_copy(update={"inject": inject})), cutouts)
+
+    return lambda physics: replace(physics, make_injector=make)
+
+
+NOISE_MISTAKES: dict[str, Mistake] = {
+    "arc noise twice too large": Mistake(
+        noise_from(sky_mag_arcsec2=(22.04 + 1.505, 20.91 + 1.505, 18.46 + 1.505)), ("noise",)
+    ),
+    "arc noise of 150 electrons a nanomaggy": Mistake(
+        noise_from(sky_mag_arcsec2=(28.0, 27.0, 25.0)), ("noise", "background")
+    ),
+    "arc noise left out": Mistake(noise_from(arc_noise="none"), ("noise",)),
+    "arc noise not correlated": Mistake(noise_from(arc_noise="poisson"), ("noise",)),
+    "arc noise also where no arc is": Mistake(stamps_with(noisy), ("noise", "background", "same_stamp")),
+}
+"""With ``inject.arc_noise=poisson_correlated``."""

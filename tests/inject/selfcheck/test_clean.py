@@ -30,11 +30,23 @@ def nothing_wrong(physics) -> bool:
     return not unchecked(rows)
 
 
-@pytest.mark.parametrize("psf", ["moffat", "gaussian"])
-@pytest.mark.parametrize("convention", ["effective", "optical"])
+PSFS = [("moffat", "optical"), ("gaussian", "effective"), ("gaussian", "optical")]
+
+
+@pytest.mark.parametrize(("psf", "convention"), PSFS)
 def test_every_psf_and_convention_passes(make_physics, psf, convention):
+    """The effective Moffat is that of the experiments."""
     pytest.importorskip("lenstronomy")
     assert nothing_wrong(make_physics(f"psf={psf}", f"psf.convention={convention}", "source.n_sources=300"))
+
+
+@pytest.mark.parametrize(
+    ("lens", "arc_noise"), [("grid", "poisson"), ("natural", "poisson_correlated"), ("photometric", "none")]
+)
+def test_every_lens_prior_and_kind_of_arc_noise_passes(make_physics, lens, arc_noise):
+    pytest.importorskip("lenstronomy")
+    overrides = (f"lens={lens}", f"inject.arc_noise={arc_noise}", "colour=seed_sed", "source.n_sources=300")
+    assert nothing_wrong(make_physics(*overrides))
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -5,18 +5,31 @@ import pytest
 from dhs.inject.selfcheck.physics import Physics
 from dhs.inject.selfcheck.rows import failed
 from dhs.inject.selfcheck.run import CHECKS
-from tests.inject.selfcheck.mistakes import MISTAKES
+from tests.inject.selfcheck.mistakes import MISTAKES, NOISE_MISTAKES
 
 
 @pytest.fixture(scope="module")
 def physics(make_physics) -> Physics:
-    return make_physics("source.n_sources=300")
+    return make_physics("source.n_sources=300", n_reference=2)
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_planted_mistake_fails_its_checks(physics, name):
     mistake = MISTAKES[name]
     bad = mistake.plant(physics)
+    silent = [check for check in mistake.caught_by if not failed(CHECKS[check](bad))]
+    assert not silent, f"{name}: not noticed by {silent}"
+
+
+@pytest.fixture(scope="module")
+def noisy_physics(make_physics) -> Physics:
+    return make_physics("source.n_sources=300", "inject.arc_noise=poisson_correlated", n_reference=2)
+
+
+@pytest.mark.parametrize("name", NOISE_MISTAKES)
+def test_a_planted_mistake_in_the_arcs_noise_fails_its_checks(noisy_physics, name):
+    mistake = NOISE_MISTAKES[name]
+    bad = mistake.plant(noisy_physics)
     silent = [check for check in mistake.caught_by if not failed(CHECKS[check](bad))]
     assert not silent, f"{name}: not noticed by {silent}"
 
