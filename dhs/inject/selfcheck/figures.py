@@ -178,7 +178,7 @@ def orientation(physics: Physics) -> tuple[Figure, str]:
 
 def point_source(physics: Physics) -> tuple[Figure, str]:
     """One point source in three bands, its profile, and the formula."""
-    row = int(psf.typical_rows(physics)[len(BANDS)])
+    row = int(np.ptp(np.asarray(physics.cutouts.psf_fwhm_arcsec), axis=1).argmax())  # bands well apart
     x, y = psf.POSITIONS_ARCSEC[1]
     sigma = smooth_sigma_arcsec(physics.supersampling)
     recipes = probe_recipes(physics.cutouts, rows=np.array([row]), source_x_arcsec=x, source_y_arcsec=y)
@@ -204,7 +204,7 @@ def point_source(physics: Physics) -> tuple[Figure, str]:
         near = radius < 5
         profile.plot(radius[near], image.ravel()[near], ".", color=colour, ms=2.5, label=f"{band}, rendered")
         line = order[near[order]]
-        profile.plot(radius[line], model[line], color=colour, lw=0.9)
+        profile.plot(radius[line], model[line], color=INK, lw=0.6, label="formula" if band == BANDS[-1] else None)
     profile.set(yscale="log", xlabel="distance from the source (arcsec)", ylabel="flux per pixel", ylim=(1e-6, None))
     profile.legend(fontsize=7, frameon=False)
     _tidy(profile)
