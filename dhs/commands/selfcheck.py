@@ -20,6 +20,17 @@ TABLE_WIDTH = 140
 
 def selfcheck(config: InjectRoot) -> int:
     """0: everything passed; 1: a check failed; 3: none failed, but something could not be checked."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small batches: on a busy machine two threads mostly wait for each other
+    try:
+        return _selfcheck(config)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _selfcheck(config: InjectRoot) -> int:
     from dhs.display import figure_png, write_atomically
     from dhs.inject.selfcheck.figures import DPI, figures
     from dhs.inject.selfcheck.physics import load_physics

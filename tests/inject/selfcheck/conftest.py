@@ -1,12 +1,22 @@
 """One small physics for all tests of the self-check."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+import torch
 
 from dhs.config.cli import compose_job
 from dhs.config.root import InjectRoot
 from dhs.inject.selfcheck.physics import Physics, load_physics
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the command runs: batches are small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
