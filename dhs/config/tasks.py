@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dhs.config.base import Section
+from dhs.config.cutouts import CutoutsTask
 from dhs.config.degrade import DegradeTask
 from dhs.config.targets import TargetsTask
 
@@ -33,4 +34,6 @@ class GalleryTask(Section):
     output: Path = Field(description="HTML page, self-contained")
 
 
-TaskConfig = Annotated[BankTask | SheetTask | GalleryTask | DegradeTask | TargetsTask, Field(discriminator="name")]
+TaskConfig = Annotated[
+    BankTask | SheetTask | GalleryTask | DegradeTask | TargetsTask | CutoutsTask, Field(discriminator="name")
+]
