@@ -11,9 +11,9 @@ real = cutout_shard.write_shard
 
 
 def slow_write(*args, **kwargs):
-    time.sleep(0.02)
+    time.sleep(0.05)
     written = real(*args, **kwargs)
-    time.sleep(0.02)
+    time.sleep(0.05)
     return written
 
 
@@ -29,7 +29,7 @@ if __name__ == "__main__":
             "service": {},
             "quality": {},
             "split": {},
-            "targets_per_shard": 1,
+            "targets_per_shard": 4,
         }
     )
     cutout_job.make_store(task, cache_dir=Path(output) / "cache", progress=lambda done, total: None)
