@@ -67,6 +67,8 @@ def load_store_sky(config: StoreSky, *, max_galaxies: int | None = None) -> Cuto
         axis_ratio=_column(index, "axis_ratio", np.float32),
         position_angle_rad=_column(index, "position_angle_rad", np.float32),
         redshift=_redshift(index),
+        centre_x_arcsec=_column(index, "centre_x_arcsec", np.float32),
+        centre_y_arcsec=_column(index, "centre_y_arcsec", np.float32),
     )
 
 

@@ -17,86 +17,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from astropy.wcs import WCS
 
 from dhs.config.cutouts import CutoutsTask
 from dhs.sky.brick_grid import bricks_around
 from dhs.sky.coadd_bricks import BrickReader
 from dhs.sky.cutout_job import make_store, plan_shards
 from dhs.sky.target_list import read_target_list
-from tests.sky.brick_files import brick_header, write_brick
+from tests.sky.store_files import CENTRES, make_task, nothing, target_table, write_bricks
 
 REPO = Path(__file__).resolve().parents[2]
-SHAPE = (300, 300)
-CENTRES = {"0347m150": (34.78448, -15.0), "0350m150": (35.04310, -15.0), "0353m150": (35.30172, -15.0)}
-"""Three neighbours of the real grid."""
-
-N_PER_BRICK = 20
-
-
-def nothing(done: int, total: int) -> None:
-    """Progress nobody looks at."""
 
 
 @pytest.fixture(scope="module")
 def coadd(tmp_path_factory):
-    """Three bricks; the second has a bright star's mask around pixel (150, 150), and no data in z below y = 80."""
     root = tmp_path_factory.mktemp("coadd")
-    for seed, (brick, centre) in enumerate(CENTRES.items()):
-        rng = np.random.default_rng(seed)
-        sigma = np.array([0.002, 0.0035, 0.008], np.float32)[:, None, None]
-        images = (rng.standard_normal((3, *SHAPE)) * sigma).astype(np.float32)
-        invvar = np.broadcast_to(sigma**-2, images.shape).copy()
-        maskbits = np.zeros(SHAPE, np.int32)
-        if seed == 1:
-            maskbits[140:160, 140:160] = 1 << 1
-            images[2, :80], invvar[2, :80] = 0.0, 0.0
-        psfsize = np.broadcast_to(np.array([1.3, 1.2, 1.1], np.float32)[:, None, None], images.shape)
-        write_brick(root, brick, images=images, invvar=invvar, maskbits=maskbits, psfsize=psfsize, centre_deg=centre)
+    write_bricks(root)
     return root
-
-
-def target_table(**columns):
-    """N_PER_BRICK targets a brick on a grid of pixels, shuffled, with columns as task=targets writes them."""
-    ra, dec, names = [], [], []
-    for brick, centre in CENTRES.items():
-        x, y = np.meshgrid(np.linspace(50, 250, 5), np.linspace(50, 250, 4))
-        world = WCS(brick_header(brick, shape=SHAPE, centre_deg=centre)).wcs_pix2world(x.ravel(), y.ravel(), 0)
-        ra, dec, names = [*ra, *world[0]], [*dec, *world[1]], [*names, *[brick] * N_PER_BRICK]
-    order = np.random.default_rng(0).permutation(len(ra))
-    n = len(ra)
-    base = {
-        "target_id": np.arange(1000, 1000 + n),
-        "ra_deg": np.array(ra)[order],
-        "dec_deg": np.array(dec)[order],
-        "brickname": np.array(names)[order].tolist(),
-        "kind": ["lrg", "spiral"] * (n // 2),
-        "split": ["train", "val", "test"] * (n // 3),
-        "role": ["host", "control"] * (n // 2),
-        "flux_g": np.linspace(1, 2, n),
-        "flux_r": np.linspace(3, 4, n),
-        "flux_z": np.linspace(5, 6, n),
-        "psfdepth_r_mag": np.full(n, 23.9),
-    }
-    return pa.table({**base, **columns})
-
-
-def make_task(tmp_path, coadd, *, table=None, **changes):
-    tmp_path.mkdir(exist_ok=True)
-    targets = tmp_path / "targets.parquet"
-    pq.write_table(target_table() if table is None else table, targets)
-    base = {
-        "name": "cutouts",
-        "targets": targets,
-        "output": tmp_path / "store",
-        "bricks": {"root": str(coadd), "num_processes": 1},
-        "service": {},
-        "quality": {},
-        "split": {},
-        "targets_per_shard": 25,
-        **changes,
-    }
-    return CutoutsTask.model_validate(base)
 
 
 def run(task, tmp_path):
@@ -122,7 +58,6 @@ def test_every_target_has_a_row_and_the_good_ones_a_cutout(store):
     assert summary.n_cutouts == index.cutout_ok.sum() < 60
     assert dict(index.reason.value_counts()) == {r: n for r, n in summary.reasons.items()}
     assert (index.loc[index.brickname != "0350m150", "reason"] == "").all()
-    # Pixels (150, 117) and (150, 183) are no star's; y = 50 has no data in z below 80, the centre included.
     bad = index[index.brickname == "0350m150"]
     assert set(bad.reason) == {"", "masked_centre"} and (bad.reason != "").sum() == 5
     assert bad.loc[bad.reason != "", "detail"].str.startswith("z band: ").all()
