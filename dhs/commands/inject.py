@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from dhs.commands.bank import bank
 from dhs.commands.console import log_to
+from dhs.commands.cutouts import cutouts
 from dhs.commands.degrade import degrade
 from dhs.commands.gallery import gallery
 from dhs.commands.selfcheck import selfcheck
@@ -15,6 +16,7 @@ from dhs.config.root import InjectRoot
 
 TASKS: dict[str, Callable[[InjectRoot], int]] = {
     "bank": bank,
+    "cutouts": cutouts,
     "degrade": degrade,
     "gallery": gallery,
     "selfcheck": selfcheck,

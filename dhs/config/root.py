@@ -14,7 +14,7 @@ from dhs.config.injection import (
     RendererConfig,
 )
 from dhs.config.lens import GridLens, LensConfig
-from dhs.config.sky import Dr10Sky, FilesSky, SkyConfig
+from dhs.config.sky import Dr10Sky, FilesSky, SkyConfig, StoreSky
 from dhs.config.source import BankedSource, CosmosSource, SourceConfig, StampsSource, elementary_sources
 from dhs.config.targets import TargetsTask
 from dhs.config.tasks import BankTask, TaskConfig
@@ -83,6 +83,9 @@ class InjectionRoot(Section):
         if isinstance(self.sky, FilesSky):
             for path in self.sky.paths:
                 require_file("sky.paths", path, remedy="give files that exist (or set DHS_SHARED_DATA)")
+        if isinstance(self.sky, StoreSky):
+            remedy = "give a finished store, made with `python inject.py task=cutouts` (docs/sky.md)"
+            require_file("sky.path", self.sky.path / "store.json", remedy=remedy)
         for key, source in elementary_sources(self.source):
             if isinstance(source, BankedSource):
                 self._bank_available(source, key=key)

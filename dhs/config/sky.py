@@ -89,4 +89,14 @@ class Dr10Sky(Section):
     split: SplitConfig
 
 
-SkyConfig = Annotated[MockSky | FilesSky | Dr10Sky, Field(discriminator="name")]
+class StoreSky(Section):
+    """A store of cutouts made by `inject.py task=cutouts`."""
+
+    name: Literal["store"]
+    path: Path = Field(description="folder of the store")
+    resident: bool = Field(False, description="true: read all pixels into memory at the start; false: map the shards")
+    verify: bool = Field(False, description="true: read and judge every cutout at the start; damaged ones are left out")
+    split: SplitConfig | None = Field(None, description="null: the split the store was made with")
+
+
+SkyConfig = Annotated[MockSky | FilesSky | Dr10Sky | StoreSky, Field(discriminator="name")]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dhs.config.base import Section
+from dhs.config.cutouts import CutoutsTask
 from dhs.config.degrade import DegradeTask
 from dhs.config.targets import TargetsTask
 
@@ -44,5 +45,6 @@ class SelfcheckTask(Section):
 
 
 TaskConfig = Annotated[
-    BankTask | SheetTask | GalleryTask | DegradeTask | TargetsTask | SelfcheckTask, Field(discriminator="name")
+    BankTask | SheetTask | GalleryTask | DegradeTask | TargetsTask | SelfcheckTask | CutoutsTask,
+    Field(discriminator="name"),
 ]

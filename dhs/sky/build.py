@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dhs.config.sky import FilesSky, MockSky, SkyConfig, SplitConfig
+from dhs.config.sky import FilesSky, MockSky, SkyConfig, SplitConfig, StoreSky
 from dhs.sky.cutouts import CutoutSet
 from dhs.sky.files import load_files_sky
 from dhs.sky.mock_cache import load_mock_sky
+from dhs.sky.store import load_store_sky
 
 
 def load_sky(
@@ -26,6 +27,8 @@ def load_sky(
         n_galaxies = min(config.n_galaxies, max_galaxies or config.n_galaxies)
         wanted = config.model_copy(update={"n_galaxies": n_galaxies})
         return load_mock_sky(wanted, cache_dir=cache_dir, progress=progress)
+    if isinstance(config, StoreSky):
+        return load_store_sky(config, max_galaxies=max_galaxies)
     assert isinstance(config, FilesSky), "sky=dr10 has no pixels: the root schemas refuse it"
     cutouts = load_files_sky(config)
     return cutouts if max_galaxies is None else cutouts.take(np.arange(min(max_galaxies, len(cutouts))))

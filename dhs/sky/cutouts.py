@@ -1,11 +1,20 @@
 """`CutoutSet`: the galaxies a stream injects into, as a struct of arrays (the contract of every sky)."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from dhs.constants import BAD_MASKBITS, CLASSES, SPLITS
+
+
+class PixelRows(Protocol):
+    """The pixels of N cutouts: a numpy array, or rows of a store that are read when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -17,11 +26,11 @@ class CutoutSet:
 
     target_id: np.ndarray
     """(N,) int64, unique."""
-    images: np.ndarray
+    images: PixelRows
     """(N, B, H, W) float32, nanomaggies per pixel, the galaxy at (n-1)/2."""
-    invvar: np.ndarray
+    invvar: PixelRows
     """(N, B, H, W) float32, inverse variance, 1/nMgy^2; 0 marks a pixel without data."""
-    maskbits: np.ndarray
+    maskbits: PixelRows
     """(N, H, W) int16, DR10 MASKBITS."""
     psf_fwhm_arcsec: np.ndarray
     """(N, B) float32, FWHM of the effective PSF (`psfsize`)."""

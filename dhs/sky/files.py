@@ -12,21 +12,19 @@ without a position the split goes by the hash of "file:id".
 import numpy as np
 
 from dhs.config.sky import FilesSky
-from dhs.constants import BANDS, CLASSES, MAD_TO_SIGMA
+from dhs.constants import BANDS, CLASSES
 from dhs.rng import stable_hash
 from dhs.sky.centroid import measured_centres_arcsec
 from dhs.sky.cutouts import CutoutSet, good_pixels
 from dhs.sky.depth import depth_of_sigma
 from dhs.sky.files_read import RawCutouts, fault, read_cutouts
+from dhs.sky.ring_noise import ring_sigma
 from dhs.sky.splits import split_of_id, split_of_position
 
 UNITS = ("nanomaggy", "nanomaggies", "nmgy")
 
 SCALE_TOLERANCE = 0.01
 """Relative: DES coadds (0.263 arcsec) pass for DECaLS (0.262); nothing is resampled."""
-
-RING_INNER_FRACTION = 0.5
-"""Inner radius of the noise ring over the half-size of the stamp."""
 
 FWHM_RANGE_ARCSEC = (0.3, 6.0)
 """A ground-based seeing outside is a wrong unit."""
@@ -143,12 +141,7 @@ def _fwhm(raw: RawCutouts, order: list[int], config: FilesSky) -> np.ndarray:
 
 def _measured_invvar(raw: RawCutouts, images: np.ndarray) -> np.ndarray:
     """Constant 1/sigma^2 per cutout and band, sigma = 1.4826 MAD of the outer ring."""
-    n = images.shape[-1]
-    axis = np.arange(n) - 0.5 * (n - 1)
-    ring = np.hypot(axis[:, None], axis[None, :]) > RING_INNER_FRACTION * 0.5 * n
-    pixels = images[..., ring].astype(np.float64)
-    median = np.median(pixels, axis=-1, keepdims=True)
-    sigma = MAD_TO_SIGMA * np.median(np.abs(pixels - median), axis=-1)
+    sigma = ring_sigma(images)
     if not np.all(sigma > 0):
         raise fault(raw.path, "the outer ring is constant: no noise to measure", "pixels with noise, or invvar")
     return np.broadcast_to((sigma**-2.0)[..., None, None], images.shape).astype(np.float32)

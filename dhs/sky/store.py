@@ -1,0 +1,174 @@
+"""`sky=store`: the `CutoutSet` of a store that `inject.py task=cutouts` made.
+
+Only rows with `cutout_ok` are in the set; how many were left out, and why, is logged. Pixels stay in the shards and are
+mapped (workers share the machine's page cache), or are read into memory at the start (`resident`). With `verify` every
+cutout is read, compared with its checksum and judged again; damaged ones are left out and counted.
+"""
+
+import json
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dhs.config.cutouts import CutoutQuality
+from dhs.config.sky import StoreSky
+from dhs.constants import BANDS, CLASSES, SPLITS
+from dhs.sky.cutout_quality import faults
+from dhs.sky.cutouts import CutoutSet, PixelRows
+from dhs.sky.depth import mag_of_flux
+from dhs.sky.mapped import MappedRows, ShardMaps
+from dhs.sky.shards import SampleLayout, checksum_of
+from dhs.sky.splits import split_of_position
+from dhs.sky.store_index import SCHEMA_VERSION, shard_path
+
+_LOG = logging.getLogger(__name__)
+
+REDSHIFT_COLUMNS = ("redshift", "z_spec", "z_phot", "z_phot_median")
+"""The first that the list has is the galaxy's redshift."""
+
+READ_AT_ONCE = 256
+
+
+def load_store_sky(config: StoreSky, *, max_galaxies: int | None = None) -> CutoutSet:
+    """The good cutouts of ``config.path``, the first ``max_galaxies`` of them (null: all), in the store's order.
+
+    ValueError (one line) where the store is unfinished, damaged, or of another version.
+    """
+    card = _card(config.path)
+    index = _index(config.path)
+    _log_left_out(config.path, index)
+    index = index.filter(index["cutout_ok"])
+    if max_galaxies is not None:
+        index = index.slice(0, max_galaxies)
+    if index.num_rows == 0:
+        raise ValueError(f"sky.path = {config.path}: no cutout in it is fit for use; ledger.csv says why for each")
+    maps = _maps(config.path, card)
+    if config.verify:
+        index = index.filter(pa.array(_verified(config.path, maps, index)))
+    pixels = {name: _pixels(maps, name, index, resident=config.resident) for name in ("image", "invvar", "maskbits")}
+    return CutoutSet(
+        target_id=_column(index, "target_id", np.int64),
+        images=pixels["image"],
+        invvar=pixels["invvar"],
+        maskbits=pixels["maskbits"],
+        psf_fwhm_arcsec=_bands(index, "psfsize_{}_arcsec"),
+        psf_depth_mag=_bands(index, "psfdepth_{}_mag"),
+        ra_deg=_column(index, "ra_deg", np.float64),
+        dec_deg=_column(index, "dec_deg", np.float64),
+        kind=_codes(index["kind"], CLASSES),
+        split=_split(index, config),
+        mag=_magnitudes(index),
+        axis_ratio=_column(index, "axis_ratio", np.float32),
+        position_angle_rad=_column(index, "position_angle_rad", np.float32),
+        redshift=_redshift(index),
+        centre_x_arcsec=_column(index, "centre_x_arcsec", np.float32),
+        centre_y_arcsec=_column(index, "centre_y_arcsec", np.float32),
+    )
+
+
+def _card(store: Path) -> dict[str, Any]:
+    path = store / "store.json"
+    if not path.is_file():
+        raise ValueError(
+            f"sky.path = {store}: no finished store (no store.json); run `inject.py task=cutouts` to its end"
+        )
+    card = json.loads(path.read_text())
+    if card["schema_version"] != SCHEMA_VERSION or card["bands"] != "".join(BANDS):
+        raise ValueError(
+            f"sky.path = {store}: version {card['schema_version']} with bands {card['bands']}; allowed: version "
+            f"{SCHEMA_VERSION} with {''.join(BANDS)}; make it again"
+        )
+    return card
+
+
+def _index(store: Path) -> pa.Table:
+    try:
+        return pq.read_table(store / "index.parquet")
+    except (pa.ArrowInvalid, OSError) as error:
+        remedy = "run `inject.py task=cutouts` again: it writes a new one from the shards"
+        raise ValueError(f"{store / 'index.parquet'}: not readable ({error}); {remedy}") from None
+
+
+def _maps(store: Path, card: dict[str, Any]) -> ShardMaps:
+    """The shards, their lengths compared with the card's."""
+    layout = SampleLayout(card["stamp_size_px"])
+    paths = [shard_path(store, number, "tar") for number in range(len(card["shards"]))]
+    for path, record in zip(paths, card["shards"], strict=True):
+        n_bytes = path.stat().st_size if path.is_file() else 0
+        if n_bytes != record["n_bytes"]:
+            raise ValueError(
+                f"{path}: {n_bytes} bytes, written were {record['n_bytes']}; run `inject.py task=cutouts` again: it "
+                "makes the damaged shards anew"
+            )
+    return ShardMaps(paths, layout=layout)
+
+
+def _log_left_out(store: Path, index: pa.Table) -> None:
+    reasons = Counter(index["reason"].to_pylist())
+    good = reasons.pop("", 0)
+    left_out = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common()) or "none"
+    _LOG.info("%s: %d cutouts of %d targets; left out: %s", store, good, index.num_rows, left_out)
+
+
+def _pixels(maps: ShardMaps, name: str, index: pa.Table, *, resident: bool) -> PixelRows:
+    rows = MappedRows(maps, name, shard=_column(index, "shard", np.int32), sample=_column(index, "sample", np.int32))
+    return rows[:] if resident else rows
+
+
+def _verified(store: Path, maps: ShardMaps, index: pa.Table) -> np.ndarray:
+    """True where a cutout's pixels have their checksum and are still fit."""
+    images, invvar, maskbits = (_pixels(maps, name, index, resident=False) for name in ("image", "invvar", "maskbits"))
+    quality = CutoutQuality.model_validate(json.loads((store / "job.json").read_text())["quality"])
+    wanted, ids = index["crc32"].to_numpy(), index["target_id"].to_numpy()
+    fine = np.ones(index.num_rows, bool)
+    for first in range(0, index.num_rows, READ_AT_ONCE):
+        rows = slice(first, min(first + READ_AT_ONCE, index.num_rows))
+        part = images[rows], invvar[rows], maskbits[rows]
+        found = [checksum_of(*sample) for sample in zip(*part, strict=True)]
+        reasons, _ = faults(*part, quality=quality)
+        fine[rows] = [crc == want and not why for crc, want, why in zip(found, wanted[rows], reasons, strict=True)]
+    if not fine.all():
+        bad = ids[~fine]
+        _LOG.warning("%s: %d damaged cutouts left out, first target_id %d", store, len(bad), bad[0])
+    return fine
+
+
+def _column(index: pa.Table, name: str, dtype: Any) -> np.ndarray:
+    """A column as numpy, NaN where the index has none."""
+    if name not in index.column_names:
+        return np.full(index.num_rows, np.nan, dtype)
+    return index[name].to_numpy().astype(dtype)
+
+
+def _bands(index: pa.Table, pattern: str) -> np.ndarray:
+    return np.stack([_column(index, pattern.format(band), np.float32) for band in BANDS], axis=1)
+
+
+def _codes(column: pa.ChunkedArray, names: tuple[str, ...]) -> np.ndarray:
+    return pc.index_in(column, value_set=pa.array(names)).to_numpy().astype(np.int8)
+
+
+def _split(index: pa.Table, config: StoreSky) -> np.ndarray:
+    if config.split is None:
+        return _codes(index["split"], SPLITS)
+    return split_of_position(index["ra_deg"].to_numpy(), index["dec_deg"].to_numpy(), config=config.split)
+
+
+def _magnitudes(index: pa.Table) -> np.ndarray:
+    """(N, B) AB magnitude of the list's fluxes (nMgy, as observed); NaN where it has none above 0."""
+    flux = _bands(index, "flux_{}")
+    return mag_of_flux(np.where(flux > 0, flux, np.nan)).astype(np.float32)
+
+
+def _redshift(index: pa.Table) -> np.ndarray:
+    for name in REDSHIFT_COLUMNS:
+        if name in index.column_names:
+            values = _column(index, name, np.float32)
+            return np.where(values > 0, values, np.nan).astype(np.float32)
+    return np.full(index.num_rows, np.nan, np.float32)
