@@ -109,7 +109,6 @@ def recipes_from(
     source_mag: np.ndarray | None = None,
 ) -> RecipeBatch:
     """Recipes of injections into the galaxies ``rows`` (P,); keys are zero, magnitudes NaN without ``source_mag``."""
-    is_round = np.zeros((len(rows), len(BANDS)))
     return RecipeBatch(
         key=np.zeros((len(rows), 4), dtype=np.int64),
         row=np.asarray(rows, dtype=np.int64),
@@ -117,8 +116,8 @@ def recipes_from(
         injected=np.ones(len(rows), dtype=bool),
         source_mag=np.full((len(rows), len(BANDS)), np.nan) if source_mag is None else source_mag,
         psf_fwhm_arcsec=np.asarray(cutouts.psf_fwhm_arcsec[rows]),
-        psf_e1=is_round if cutouts.psf_e1 is None else np.asarray(cutouts.psf_e1[rows]),
-        psf_e2=is_round if cutouts.psf_e2 is None else np.asarray(cutouts.psf_e2[rows]),
+        psf_e1=_psf_shape(cutouts.psf_e1, rows),
+        psf_e2=_psf_shape(cutouts.psf_e2, rows),
         **{name: getattr(geometry, name) for name in Geometry.__dataclass_fields__},
     )
 
@@ -134,7 +133,12 @@ def controls(cutouts: CutoutSet, rows: np.ndarray, *, keys: np.ndarray) -> Recip
         injected=np.zeros(len(rows), dtype=bool),
         source_mag=np.full((len(rows), len(BANDS)), np.nan),
         psf_fwhm_arcsec=np.asarray(cutouts.psf_fwhm_arcsec[rows]),
-        psf_e1=np.full((len(rows), len(BANDS)), np.nan),
-        psf_e2=np.full((len(rows), len(BANDS)), np.nan),
+        psf_e1=_psf_shape(cutouts.psf_e1, rows),
+        psf_e2=_psf_shape(cutouts.psf_e2, rows),
         **nothing,
     )
+
+
+def _psf_shape(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+    """(B, bands) of the sky's PSF ellipticities; zero where the sky has none."""
+    return np.zeros((len(rows), len(BANDS))) if values is None else np.asarray(values[rows], np.float64)
