@@ -15,7 +15,7 @@ from dhs.config.injection import (
 )
 from dhs.config.lens import GridLens, LensConfig
 from dhs.config.sky import Dr10Sky, FilesSky, SkyConfig
-from dhs.config.source import CosmosSource, SourceConfig
+from dhs.config.source import BankedSource, CosmosSource, SourceConfig, StampsSource, elementary_sources
 from dhs.config.targets import TargetsTask
 from dhs.config.tasks import BankTask, TaskConfig
 from dhs.config.training import (
@@ -83,22 +83,28 @@ class InjectionRoot(Section):
         if isinstance(self.sky, FilesSky):
             for path in self.sky.paths:
                 require_file("sky.paths", path, remedy="give files that exist (or set DHS_SHARED_DATA)")
-        if isinstance(self.source, CosmosSource):
-            self._cosmos_available(self.source)
+        for key, source in elementary_sources(self.source):
+            if isinstance(source, BankedSource):
+                self._bank_available(source, key=key)
         return self
 
     @staticmethod
-    def _cosmos_available(source: CosmosSource) -> None:
+    def _bank_available(source: BankedSource, *, key: str) -> None:
         if source.bank.is_file():
             return
+        if not isinstance(source, CosmosSource):
+            raise ValueError(
+                f"{key}.bank = {source.bank}: no such file; build it with `python inject.py task=bank source=stamps "
+                "source.files=[...]` (docs/data.md)"
+            )
         if not source.build_if_missing:
             raise ValueError(
-                f"source.bank = {source.bank}: no such file; build it with `python inject.py task=bank source=cosmos "
+                f"{key}.bank = {source.bank}: no such file; build it with `python inject.py task=bank source=cosmos "
                 "source.build.catalog_dir=...` (docs/data.md)"
             )
         if source.build.catalog_dir is None or not source.build.catalog_dir.is_dir():
             raise ValueError(
-                f"source.build.catalog_dir = {source.build.catalog_dir}: no such folder; "
+                f"{key}.build.catalog_dir = {source.build.catalog_dir}: no such folder; "
                 "give that of a GalSim RealGalaxyCatalog (docs/data.md)"
             )
 
@@ -137,8 +143,12 @@ class InjectRoot(InjectionRoot):
     @model_validator(mode="after")
     def _files_exist(self) -> "InjectRoot":
         if isinstance(self.task, BankTask):
+            if isinstance(self.source, StampsSource):
+                if not self.source.files:
+                    raise ValueError("source.files = []: give the FITS or NPZ files of your stamps (docs/data.md)")
+                return self
             if not isinstance(self.source, CosmosSource):
-                raise ValueError(f"task = bank: needs source=cosmos, not {self.source.name}")
+                raise ValueError(f"task = bank: needs source=cosmos or source=stamps, not {self.source.name}")
             catalog_dir = self.source.build.catalog_dir
             if catalog_dir is None or not catalog_dir.is_dir():
                 raise ValueError(

@@ -15,6 +15,17 @@ class SourceStamp(Section):
     pixel_scale_arcsec: Annotated[float, Field(gt=0, le=0.2)] = 0.03
 
 
+class BankedSource(SourceStamp):
+    """Templates read from an HDF5 bank."""
+
+    bank: Path = Field(description="HDF5 bank; built by inject.py task=bank")
+    storage: Literal["resident", "mapped"] = Field(
+        "resident",
+        description="resident: unpacked into memory, which forked workers share; "
+        "mapped: unpacked once into paths.cache_dir and mapped, one copy for every process of the machine",
+    )
+
+
 class SersicSource(SourceStamp):
     """Smooth Sersic profiles: the seeds' control."""
 
@@ -75,13 +86,98 @@ class BankBuild(Section):
     max_tries: Annotated[int, Field(ge=1)] = 400_000
 
 
-class CosmosSource(SourceStamp):
+class CosmosSource(BankedSource):
     """Real HST COSMOS galaxies from an HDF5 bank."""
 
     name: Literal["cosmos"]
-    bank: Path = Field(description="HDF5 bank; built by inject.py task=bank")
     build: BankBuild
     build_if_missing: bool = Field(False, description="train.py builds the bank first from build.catalog_dir")
 
 
-SourceConfig = Annotated[SersicSource | ClumpySource | CosmosSource, Field(discriminator="name")]
+Channel = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)]
+"""A channel of a stamp: its number, or its name (NPZ key ``bands``, FITS EXTNAME or FILTER)."""
+
+
+class StampBands(Section):
+    """Which channel of the stamps serves which survey band; one channel may serve several."""
+
+    g: Channel
+    r: Channel
+    z: Channel
+
+
+class ZeroPoints(Section):
+    """AB magnitude of one count in the channel that serves each band."""
+
+    g: float
+    r: float
+    z: float
+
+
+class StampsSource(BankedSource):
+    """The user's own galaxy stamps (FITS, NPZ), cleaned into a bank by inject.py task=bank."""
+
+    name: Literal["stamps"]
+    files: tuple[str, ...] = Field((), description="FITS and NPZ files or patterns (stamps/*.fits); only to build")
+    bands: StampBands | None = Field(None, description="null: one image serves every band")
+    input_pixel_scale_arcsec: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
+        None, description="of the files; null: what each file says (WCS, NPZ pixscale_arcsec)"
+    )
+    extension: Channel | None = Field(None, description="FITS image to read, EXTNAME or number; null: SCI or the only")
+    background: float | None = Field(None, description="sky per input pixel; null: the file's, or the border's median")
+    noise_sigma: PositiveFloat | None = Field(
+        None, description="uncorrelated noise per input pixel; null: the file's, or measured on the border"
+    )
+    psf_fwhm_arcsec: PositiveFloat | None = Field(None, description="recorded, not removed; null: the file's")
+    zero_points: ZeroPoints | None = Field(None, description="null: no magnitudes in the bank")
+    on_nan: Literal["error", "reject"] = Field("error", description="what a stamp with NaN does to the build")
+    denoise_sigma_px: Annotated[float, Field(ge=0, le=5)] = 0.5
+    half_light_radius_arcsec: Range = Range(low=0.1, high=1.0)
+    min_snr: PositiveFloat = Field(20.0, description="of the flux in the footprint")
+    max_pedestal_fraction: Fraction = Field(
+        0.01, description="level in the box's outer ring, times the box, over the flux"
+    )
+
+
+ElementarySource = Annotated[SersicSource | ClumpySource | CosmosSource | StampsSource, Field(discriminator="name")]
+
+
+class MixtureComponent(Section):
+    """One source of a mixture."""
+
+    weight: PositiveFloat = Field(1.0, description="relative; the weights of a mixture are normalised")
+    source: ElementarySource
+
+
+class MixtureSource(Section):
+    """Several sources drawn from by weight: the hybrid and domain-randomisation arms."""
+
+    name: Literal["mixture"]
+    components: Annotated[dict[str, MixtureComponent], Field(min_length=1)] = Field(
+        description="label: {weight, source}; the labels are free"
+    )
+
+    @model_validator(mode="after")
+    def _one_grid(self) -> "MixtureSource":
+        first, *others = self.components.items()
+        for label, component in others:
+            grids = [(each.stamp_size_px, each.pixel_scale_arcsec) for each in (first[1].source, component.source)]
+            if grids[0] != grids[1]:
+                told = " and ".join(
+                    f'{name} {size} px of {scale:g}"'
+                    for name, (size, scale) in zip((first[0], label), grids, strict=True)
+                )
+                raise ValueError(f"components: different stamps, {told}; give them one stamp_size_px and pixel scale")
+        return self
+
+
+SourceConfig = Annotated[
+    SersicSource | ClumpySource | CosmosSource | StampsSource | MixtureSource, Field(discriminator="name")
+]
+
+
+def elementary_sources(config: "SourceConfig") -> list[tuple[str, SersicSource | ClumpySource | BankedSource]]:
+    """(key of its section, source) of ``config`` itself, or of every component of a mixture."""
+    if isinstance(config, MixtureSource):
+        return [(f"source.components.{label}.source", each.source) for label, each in config.components.items()]
+    return [("source", config)]

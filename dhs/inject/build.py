@@ -20,7 +20,7 @@ def build_injector(config: InjectionRoot, *, progress: Progress | None = None) -
     cutouts = load_sky(
         config.sky, cache_dir=config.paths.cache_dir, max_galaxies=config.max_galaxies, progress=progress
     )
-    source = build_source(config.source)
+    source = build_source(config.source, cache_dir=config.paths.cache_dir)
     _warn_of_bright_sources(config)
     renderer = build_renderer(config.renderer, source=source, psf=config.psf, size_px=cutouts.stamp_size_px)
     return Injector(

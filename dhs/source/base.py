@@ -1,6 +1,6 @@
 """The contract of every source: an index gives a unit-flux template, the same on every machine and in every worker."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -42,6 +42,15 @@ class Source(Protocol):
 
     def half_light_radius_arcsec(self, indices: np.ndarray) -> np.ndarray:
         """(B,) float32 circularised half-light radius of the unlensed source."""
+        ...
+
+
+@runtime_checkable
+class StackedSource(Source, Protocol):
+    """A source that holds all its templates; `dhs.source.resident.stack_of` gives those of any source."""
+
+    def stack(self) -> Templates:
+        """All templates in the order of their indices, (n_sources, C, S, S), to be moved to a GPU once, say."""
         ...
 
 

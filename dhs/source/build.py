@@ -1,19 +1,24 @@
 """From a validated configuration to a source: the one function the rest of the program calls."""
 
-from dhs.config.source import ClumpySource, CosmosSource, SersicSource, SourceConfig
+from pathlib import Path
+
+from dhs.config.source import ClumpySource, CosmosSource, MixtureSource, SersicSource, SourceConfig, StampsSource
 from dhs.source.bank import open_bank
 from dhs.source.base import Source
 from dhs.source.clumpy import ClumpySourceBank
 from dhs.source.cosmos import build_cosmos_bank
+from dhs.source.mixture import MixtureSourceBank
 from dhs.source.resident import keep_if_small
 from dhs.source.sersic import SersicSourceBank
 
-SOURCE_KINDS: tuple[str, ...] = ("sersic", "clumpy", "cosmos")
+SOURCE_KINDS: tuple[str, ...] = ("sersic", "clumpy", "cosmos", "stamps", "mixture")
 """Allowed values of ``source.name``."""
 
 
-def build_source(config: SourceConfig) -> Source:
+def build_source(config: SourceConfig, *, cache_dir: Path | None = None) -> Source:
     """The source of ``config``; a missing bank is built first when ``build_if_missing`` says so.
+
+    ``cache_dir`` takes unpacked banks (`dhs.source.bank.open_bank`).
 
     Raises:
         FileNotFoundError, ValueError: see `dhs.source.bank.open_bank` and `dhs.source.cosmos.build_cosmos_bank`.
@@ -26,4 +31,13 @@ def build_source(config: SourceConfig) -> Source:
         case CosmosSource():
             if config.build_if_missing and not config.bank.exists():
                 build_cosmos_bank(config)
-            return open_bank(config)
+            return open_bank(config, cache_dir=cache_dir)
+        case StampsSource():
+            return open_bank(config, cache_dir=cache_dir)
+        case MixtureSource():
+            return MixtureSourceBank(
+                {
+                    label: (component.weight, build_source(component.source, cache_dir=cache_dir))
+                    for label, component in config.components.items()
+                }
+            )
