@@ -26,7 +26,8 @@ def log_to(path: Path | None) -> None:
 class DrawingProgress:
     """Logs ``done/total`` with rate and time to go, every few seconds."""
 
-    def __init__(self, *, every_s: float = 5.0) -> None:
+    def __init__(self, *, what: str = "drawing the mock sky", unit: str = "galaxies", every_s: float = 5.0) -> None:
+        self._what, self._unit = what, unit
         self._started = self._last = time.monotonic()
         self._every_s = every_s
 
@@ -35,5 +36,6 @@ class DrawingProgress:
         if now - self._last < self._every_s and done < total:
             return
         rate = done / max(now - self._started, 1e-9)
-        log.info("drawing the mock sky: %d/%d galaxies, %.0f/s, %.0f s to go", done, total, rate, (total - done) / rate)
+        to_go = (total - done) / rate
+        log.info("%s: %d/%d %s, %.0f/s, %.0f s to go", self._what, done, total, self._unit, rate, to_go)
         self._last = now

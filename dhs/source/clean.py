@@ -105,6 +105,13 @@ def clean_galaxy(picture: np.ndarray, *, background: float, sum_noise: float, li
     Raises:
         Refused: with the first reason of REASONS that applies.
     """
+    return clean_and_cut(picture, background=background, sum_noise=sum_noise, limits=limits)[0]
+
+
+def clean_and_cut(
+    picture: np.ndarray, *, background: float, sum_noise: float, limits: CleanLimits
+) -> tuple[CleanGalaxy, "Cut"]:
+    """As `clean_galaxy`, and the cut, with which `cut_alike` treats the same galaxy in other bands."""
     image = ndimage.gaussian_filter(picture.astype(np.float64) - background, limits.denoise_sigma_px, mode="nearest")
     scene = segment(image, sum_noise=sum_noise)
     _refuse_blends(scene, pixel_scale_arcsec=limits.pixel_scale_arcsec)
@@ -125,7 +132,7 @@ def clean_galaxy(picture: np.ndarray, *, background: float, sum_noise: float, li
     halo = float(template[~cut.galaxy].sum())
     if pedestal > limits.max_pedestal_fraction or abs(halo) > MAX_HALO_FRACTION:
         raise Refused("pedestal")
-    return CleanGalaxy(
+    galaxy = CleanGalaxy(
         image=template,
         hlr_arcsec=hlr,
         snr=float(snr),
@@ -134,6 +141,13 @@ def clean_galaxy(picture: np.ndarray, *, background: float, sum_noise: float, li
         support_radius_arcsec=measure.support_radius_arcsec(template, pixel_scale_arcsec=limits.pixel_scale_arcsec),
         clumpiness=measure.clumpiness(template),
     )
+    return galaxy, cut
+
+
+def cut_alike(picture: np.ndarray, *, background: float, cut: "Cut", limits: CleanLimits) -> np.ndarray:
+    """(S, S) flux per pixel of another band's ``picture`` of the galaxy, through the same centre and window."""
+    image = ndimage.gaussian_filter(picture.astype(np.float64) - background, limits.denoise_sigma_px, mode="nearest")
+    return _resample(image, offset=cut.offset_px, size=limits.stamp_size_px, order=3) * cut.window
 
 
 @dataclass(frozen=True)
@@ -210,6 +224,8 @@ class Cut(NamedTuple):
     """bool, inside the isophote."""
     kept_fraction: float
     """Share of the footprint's light that the fades at picture and box edges leave."""
+    offset_px: list[float]
+    """(y, x) of the stamp's first pixel in the picture."""
 
 
 def _cut(scene: Scene, *, size: int) -> Cut:
@@ -228,7 +244,7 @@ def _cut(scene: Scene, *, size: int) -> Cut:
     window[window < WINDOW_FLOOR] = 0
     stamp = _resample(scene.image, offset=offset, size=size, order=3) * window
     galaxy = _resample(scene.galaxy.astype(float), offset=offset, size=size, order=1) >= 0.5
-    return Cut(stamp, window, galaxy, float(stamp.sum() / light.sum()))
+    return Cut(stamp, window, galaxy, float(stamp.sum() / light.sum()), offset)
 
 
 def _ellipse_fade(light: np.ndarray) -> np.ndarray:
