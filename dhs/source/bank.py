@@ -87,7 +87,8 @@ class BankSource:
         mapped: UnpackedStack | None = None,
     ) -> None:
         assert isinstance(config, CosmosSource | StampsSource)
-        self.config, self.name = config, config.name
+        self.config = config
+        self.name: str = config.name
         self.n_sources, self.n_channels = images.shape[:2]
         self.stamp_size_px = config.stamp_size_px
         self.pixel_scale_arcsec = config.pixel_scale_arcsec
