@@ -13,9 +13,8 @@ from dhs.config.root import TrainConfig
 from dhs.config.source import ClumpySource, MixtureComponent, MixtureSource, SersicSource
 from dhs.source.base import StackedSource, Templates, choose_uniformly
 from dhs.source.build import build_source
-from dhs.source.choice import kind_and_index, source_index_of_task
 from dhs.source.mixture import MixtureSourceBank
-
+from dhs.source.task_choice import kind_and_index, source_index_of_task
 
 GOLDEN = [7, 1, 10, 7, 12, 12]
 """blake2b of "brick-0" ... with salt "gen6" is 0.319, 0.037, 0.663, 0.243, 0.780, 0.773 of 2**64."""
