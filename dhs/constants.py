@@ -17,6 +17,11 @@ DARK_SKY_MAG_ARCSEC2: tuple[float, float, float] = (22.04, 20.91, 18.46)
 coadd's invvar into a gain. On a real DR9 patch the gain so derived is 0.7 (g) and 1.0 (r) of that read from the
 source noise in its invvar (`dhs.inject.arc_noise`)."""
 
+TAPER_END_FRACTION = 0.97
+"""Radius at which every source template has reached zero, in half boxes."""
+TAPER_START_FRACTION = 0.8
+"""Where that taper begins, as a fraction of the radius where it ends."""
+
 BAD_MASKBITS: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 10, 11)
 """DR10 MASKBITS that make a pixel bad (SCIENCE: NPRIMARY, BRIGHT, SATUR_*, ALLMASK_*, BAILOUT, MEDIUM)."""
 

@@ -100,11 +100,11 @@ class InjectionRoot(Section):
         if not source.build_if_missing:
             raise ValueError(
                 f"{key}.bank = {source.bank}: no such file; build it with `python inject.py task=bank source=cosmos "
-                "source.build.catalog_dir=...` (docs/data.md)"
+                "source.catalog_dir=...` (docs/data.md)"
             )
-        if source.build.catalog_dir is None or not source.build.catalog_dir.is_dir():
+        if source.catalog_dir is None or not source.catalog_dir.is_dir():
             raise ValueError(
-                f"{key}.build.catalog_dir = {source.build.catalog_dir}: no such folder; "
+                f"{key}.catalog_dir = {source.catalog_dir}: no such folder; "
                 "give that of a GalSim RealGalaxyCatalog (docs/data.md)"
             )
 
@@ -149,10 +149,10 @@ class InjectRoot(InjectionRoot):
                 return self
             if not isinstance(self.source, CosmosSource):
                 raise ValueError(f"task = bank: needs source=cosmos or source=stamps, not {self.source.name}")
-            catalog_dir = self.source.build.catalog_dir
+            catalog_dir = self.source.catalog_dir
             if catalog_dir is None or not catalog_dir.is_dir():
                 raise ValueError(
-                    f"source.build.catalog_dir = {catalog_dir}: no such folder; give that of a GalSim RealGalaxyCatalog"
+                    f"source.catalog_dir = {catalog_dir}: no such folder; give that of a GalSim RealGalaxyCatalog"
                 )
             return self
         if isinstance(self.task, TargetsTask):

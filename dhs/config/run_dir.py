@@ -24,6 +24,7 @@ RESULT_FREE_KEYS = (
     "trainer.num_workers",
     "trainer.checkpoint_every_steps",
     "sky.num_processes",
+    "source.build.num_processes",
     "evaluate",
 )
 """Keys that change neither weights nor stamps: a run resumes with other values of them."""

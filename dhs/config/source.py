@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from dhs.config.bank_build import BankBuild
 from dhs.config.base import Fraction, PositiveFloat, Range, Section, require_range
 
 
@@ -67,31 +68,14 @@ class ClumpySource(SourceStamp):
         return self
 
 
-class BankBuild(Section):
-    """How `inject.py task=bank` makes a bank from a GalSim RealGalaxyCatalog."""
-
-    catalog_dir: Path | None = Field(None, description="folder of the RealGalaxyCatalog")
-    catalog_file: str | None = Field(None, description="main table; null: found by its name")
-    n_sources: Annotated[int, Field(ge=1)] = 20_000
-    seed: Annotated[int, Field(ge=0)] = 1337
-    intrinsic_psf_fwhm_arcsec: Annotated[float, Field(gt=0.05, le=0.5)] = Field(
-        0.10, description="at least this; wider where deconvolution would amplify (about 0.13 for ACS)"
-    )
-    denoise_sigma_px: Annotated[float, Field(ge=0, le=5)] = 0.5
-    half_light_radius_arcsec: Range = Range(low=0.1, high=1.0)
-    min_snr: PositiveFloat = Field(20.0, description="of the flux in the footprint")
-    max_pedestal_fraction: Fraction = Field(
-        0.01, description="level in the box's outer ring, times the box, over the flux"
-    )
-    max_tries: Annotated[int, Field(ge=1)] = 400_000
-
-
 class CosmosSource(BankedSource):
     """Real HST COSMOS galaxies from an HDF5 bank."""
 
     name: Literal["cosmos"]
+    catalog_dir: Path | None = Field(None, description="folder of the GalSim RealGalaxyCatalog; only to build")
+    catalog_file: str | None = Field(None, description="its main table; null: found by its name")
     build: BankBuild
-    build_if_missing: bool = Field(False, description="train.py builds the bank first from build.catalog_dir")
+    build_if_missing: bool = Field(False, description="train.py builds the bank first from catalog_dir")
 
 
 Channel = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)]

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from dhs.constants import TAPER_END_FRACTION, TAPER_START_FRACTION
 from dhs.source import measure
-from dhs.source.parametric import TAPER_END_FRACTION, TAPER_START_FRACTION
 
 REASONS: tuple[str, ...] = (
     "low_snr",
@@ -33,7 +33,7 @@ SMOOTH_SIGMA_PX = 1.5
 """Kernel of the signal-to-noise map in which the footprint is found: about the PSF, the matched filter of a point."""
 THRESHOLD_SIGMA = 1.5
 """Isophote of the footprint in the smoothed map, in its own background scatter."""
-GROW_PX = 3
+GROW_PX = 2
 GROW_FRACTION = 0.25
 """The isophote is grown by GROW_PX plus this fraction of its radius of equal area: faint wings lie outside it."""
 FADE_SIGMA_PX = 1.5
@@ -47,7 +47,7 @@ ELLIPSE_END = 1.3
 """The halo fades between these multiples of the largest ellipse within the picture."""
 BODY_LEVEL = 2.25
 """Light above this multiple of the isophote is the galaxy's body, which does not fade with the halo."""
-MAX_LOST_FRACTION = 0.05
+MAX_LOST_FRACTION = 0.07
 """Light of the footprint that box and picture edges may cut off."""
 CENTRE_RADIUS_PX = 12.0
 """The catalogue's galaxy has light this near to the middle of its picture."""
@@ -55,6 +55,8 @@ MAX_NEIGHBOUR_FRACTION = 0.05
 """Light of other objects within the galaxy's grown footprint, over the galaxy's own."""
 MAX_HALO_FRACTION = 0.08
 """More light than this without a detection is background, whatever the rim of the box says."""
+NEIGHBOUR_REACH_PX = 3
+"""Neighbours count as on the galaxy within this distance of its footprint."""
 NEIGHBOUR_PEAK = 3.0
 """An isophote counts as another object when its peak is above this multiple of the threshold (4.5 sigma): no noise."""
 BLEND_FLUX_FRACTION = 0.2
@@ -174,44 +176,63 @@ def segment(image: np.ndarray, *, sum_noise: float) -> Scene:
     threshold = THRESHOLD_SIGMA * sum_noise / (np.sqrt(4 * np.pi) * SMOOTH_SIGMA_PX)
     galaxy, neighbours = _central(smooth, threshold=threshold)
     grow = GROW_PX + GROW_FRACTION * np.sqrt(galaxy.sum() / np.pi)
-    grown = ndimage.distance_transform_edt(~galaxy) <= grow
-    footprint = grown & ~ndimage.binary_dilation(neighbours, iterations=2)
+    footprint = _within(grow, of=galaxy)
+    if neighbours.any():
+        footprint &= ~ndimage.binary_dilation(neighbours, iterations=2)
     return Scene(image, smooth, galaxy, footprint, neighbours, threshold)
 
 
 def _central(smooth: np.ndarray, *, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Isophote of the brightest object near the middle (holes filled), and those of all other objects."""
     labels, n_objects = ndimage.label(smooth > threshold)
-    numbers = np.arange(1, n_objects + 1)
-    y, x = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in smooth.shape), indexing="ij")
-    light = ndimage.sum_labels(smooth * (np.hypot(x, y) < CENTRE_RADIUS_PX), labels, numbers)
+    middle = _distance_px(smooth.shape) < CENTRE_RADIUS_PX
+    light = np.bincount(labels[middle], weights=smooth[middle], minlength=n_objects + 1)[1:]
     if n_objects == 0 or light.max() <= 0:
         raise Refused("low_snr")
     central = 1 + int(light.argmax())
-    others = numbers[ndimage.maximum(smooth, labels, numbers) > NEIGHBOUR_PEAK * threshold]
-    galaxy = ndimage.binary_fill_holes(labels == central)
-    return galaxy, np.isin(labels, others[others != central])
+    others = np.zeros(n_objects + 1, bool)
+    others[labels[smooth > NEIGHBOUR_PEAK * threshold]] = True
+    others[[0, central]] = False
+    return ndimage.binary_fill_holes(labels == central), others[labels]
 
 
 def _refuse_blends(scene: Scene, *, pixel_scale_arcsec: float) -> None:
     """Refused when neighbours' light falls on the galaxy, or its footprint splits into two galaxies."""
     total = scene.smooth[scene.galaxy].sum()
-    grown = ndimage.distance_transform_edt(~scene.footprint) <= 3
-    if scene.smooth[scene.neighbours & grown].sum() > MAX_NEIGHBOUR_FRACTION * total:
-        raise Refused("blended")
-    peak = scene.smooth[scene.galaxy].max()
-    floor = scene.threshold
-    for level in floor * (peak / floor) ** np.linspace(0.1, 0.9, 9):
-        labels, n_objects = ndimage.label(scene.galaxy & (scene.smooth > level))
+    if scene.neighbours.any():
+        touching = scene.neighbours & _within(NEIGHBOUR_REACH_PX, of=scene.footprint)
+        if scene.smooth[touching].sum() > MAX_NEIGHBOUR_FRACTION * total:
+            raise Refused("blended")
+    box = ndimage.find_objects(scene.galaxy.astype(np.int8))[0]
+    smooth = np.where(scene.galaxy[box], scene.smooth[box], 0.0)
+    for level in scene.threshold * (smooth.max() / scene.threshold) ** np.linspace(0.1, 0.9, 9):
+        labels, n_objects = ndimage.label(smooth > level)
         if n_objects < 2:
             continue
-        numbers = np.arange(1, n_objects + 1)
-        light = ndimage.sum_labels(scene.smooth, labels, numbers)
-        order = np.argsort(light)[::-1]
-        first, second = (np.array(ndimage.center_of_mass(scene.smooth, labels, numbers[i])) for i in order[:2])
-        apart = np.hypot(*(first - second)) * pixel_scale_arcsec
-        if light[order[1]] > BLEND_FLUX_FRACTION * total and apart > BLEND_SEPARATION_ARCSEC:
+        light = np.bincount(labels.ravel(), weights=smooth.ravel())
+        light[0] = 0.0
+        first, second = np.argsort(light)[:-3:-1]
+        if light[second] <= BLEND_FLUX_FRACTION * total:
+            continue
+        apart = np.subtract(*ndimage.center_of_mass(smooth, labels, [first, second]))
+        if np.hypot(*apart) * pixel_scale_arcsec > BLEND_SEPARATION_ARCSEC:
             raise Refused("blended")
+
+
+def _within(radius_px: float, *, of: np.ndarray) -> np.ndarray:
+    """bool, at most ``radius_px`` away from the pixels of a mask; only the box it can reach is measured."""
+    reach = int(radius_px) + 1
+    found = ndimage.find_objects(of.astype(np.int8))[0]
+    box = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in found)
+    grown = np.zeros_like(of)
+    grown[box] = ndimage.distance_transform_edt(~of[box]) <= radius_px
+    return grown
+
+
+def _distance_px(shape: tuple[int, ...]) -> np.ndarray:
+    """(y, x) distance from the middle of a picture."""
+    rows, columns = (np.arange(n) - (n - 1) / 2 for n in shape)
+    return np.hypot(rows[:, None], columns[None, :])
 
 
 class Cut(NamedTuple):

@@ -4,6 +4,8 @@ They are the same for a bank we build and for one a user brings, so that the fig
 Shapes: N images, S pixels a side.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
@@ -12,10 +14,13 @@ RING_START_FRACTION = 0.9
 """The edge ring of a template begins here, in half boxes."""
 
 
+@lru_cache(maxsize=8)
 def radius_px(size: int) -> np.ndarray:
-    """(S, S) distance of the pixel centres from the stamp's centre (S-1)/2."""
+    """(S, S) distance of the pixel centres from the stamp's centre (S-1)/2; read-only."""
     axis = np.arange(size) - (size - 1) / 2
-    return np.hypot(axis[:, None], axis[None, :])
+    radius = np.hypot(axis[:, None], axis[None, :])
+    radius.flags.writeable = False
+    return radius
 
 
 def centroid_px(image: np.ndarray) -> tuple[float, float]:

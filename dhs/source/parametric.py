@@ -11,14 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from dhs.constants import TAPER_END_FRACTION, TAPER_START_FRACTION
 from dhs.rng import Purpose, keyed_rng
 
 CHUNK = 16
 """Templates drawn at once: bigger batches page-fault (DESIGN.md section 2)."""
-TAPER_END_FRACTION = 0.97
-"""Radius at which every template has reached zero, in half boxes."""
-TAPER_START_FRACTION = 0.8
-"""Where the taper begins, as a fraction of the radius where it ends."""
 
 
 class HalfGrid(NamedTuple):

@@ -63,7 +63,7 @@ def test_missing_files_are_named():
     for overrides, name in (
         (["source=cosmos", BANK], "bank.h5"),
         (["sky=files", "sky.paths=[nope.npz]"], "nope.npz"),
-        (["source=cosmos", BANK, "source.build_if_missing=true", "source.build.catalog_dir=nowhere"], "nowhere"),
+        (["source=cosmos", BANK, "source.build_if_missing=true", "source.catalog_dir=nowhere"], "nowhere"),
     ):
         with pytest.raises(ConfigError, match=name):
             compose_job("train", overrides, schema=TrainConfig)

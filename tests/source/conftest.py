@@ -22,5 +22,5 @@ def catalog_dir():
 def example_bank(catalog_dir, tmp_path_factory):
     """Configuration and summary of a bank of the 100 example galaxies."""
     bank = tmp_path_factory.mktemp("bank") / "example.h5"
-    config = CosmosSource(name="cosmos", bank=bank, build=BankBuild(catalog_dir=catalog_dir))
+    config = CosmosSource(name="cosmos", bank=bank, catalog_dir=catalog_dir, build=BankBuild())
     return config, build_cosmos_bank(config)
