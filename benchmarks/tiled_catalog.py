@@ -1,7 +1,7 @@
 """The example catalogue repeated into a larger one of many files, as the COSMOS samples are: for tests and timing.
 
-Repeat k holds every picture, with its PSF, turned by k quarter turns; each galaxy has an ident of its own. What an
-application sees of the 25.2 sample's size and layout is there (rows in any file, an HDU each); its faint galaxies are not.
+Repeat k holds every picture, with its PSF, turned by k quarter turns; each galaxy has an ident of its own. The
+25.2 sample's layout is there (rows in any file, an HDU each); its faint galaxies are not.
 """
 
 from pathlib import Path

@@ -42,10 +42,10 @@ WINDOW_FLOOR = 1e-3
 """Below this the window is exactly zero: it would only widen the support."""
 EDGE_FADE_PX = 4.0
 """Width of the fade to zero at the edge of the available picture."""
-ELLIPSE_START = 0.8
-ELLIPSE_END = 1.3
+ELLIPSE_START = 0.6
+ELLIPSE_END = 1.2
 """The halo fades between these multiples of the largest ellipse within the picture."""
-BODY_LEVEL = 2.25
+BODY_LEVEL = 2.5
 """Light above this multiple of the isophote is the galaxy's body, which does not fade with the halo."""
 MAX_LOST_FRACTION = 0.07
 """Light of the footprint that box and picture edges may cut off."""
@@ -57,6 +57,8 @@ MAX_HALO_FRACTION = 0.08
 """More light than this without a detection is background, whatever the rim of the box says."""
 NEIGHBOUR_REACH_PX = 3
 """Neighbours count as on the galaxy within this distance of its footprint."""
+CERTAINLY_LOW = 0.7
+"""A footprint below this share of the S/N asked for needs no closer look: the faded edges change it by a tenth."""
 NEIGHBOUR_PEAK = 3.0
 """An isophote counts as another object when its peak is above this multiple of the threshold (4.5 sigma): no noise."""
 BLEND_FLUX_FRACTION = 0.2
@@ -116,6 +118,9 @@ def clean_and_cut(
     """As `clean_galaxy`, and the cut, with which `cut_alike` treats the same galaxy in other bands."""
     image = ndimage.gaussian_filter(picture.astype(np.float64) - background, limits.denoise_sigma_px, mode="nearest")
     scene = segment(image, sum_noise=sum_noise)
+    footprint_snr = image[scene.footprint].sum() / (sum_noise * np.sqrt(scene.footprint.sum()))
+    if footprint_snr < CERTAINLY_LOW * limits.min_snr:
+        raise Refused("low_snr")
     _refuse_blends(scene, pixel_scale_arcsec=limits.pixel_scale_arcsec)
     cut = _cut(scene, size=limits.stamp_size_px)
     flux = float(cut.stamp.sum())
