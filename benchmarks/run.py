@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import parts as library
+from benchmarks.bank_load import bank_load
 from benchmarks.measure import Rows
 from benchmarks.targets import targets
 
@@ -96,6 +97,7 @@ def main(parts: list[str]) -> None:
         "training": library.training,
         "sky": library.mock_sky,
         "bank": library.bank,
+        "bank_load": bank_load,
         "targets": targets,
     }
     unknown = set(parts) - set(available)

@@ -37,7 +37,7 @@ def build_from_stamps(source: StampsSource) -> None:
     """Build ``source.bank`` from the user's own files and log what became of them."""
     from dhs.source.stamps import build_stamps_bank
 
-    summary = build_stamps_bank(source, progress=DrawingProgress(what="reading stamps", unit="files"))
+    summary = build_stamps_bank(source, progress=DrawingProgress(what="cleaning stamps", unit="stamps"))
     log.info("%s", summary)
 
 

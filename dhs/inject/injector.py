@@ -121,7 +121,8 @@ class Injector:
         inject: InjectConfig,
     ) -> None:
         self.cutouts = cutouts
-        self._renderer, self._source, self._seed, self._inject = renderer, source, seed, inject
+        self.source = source
+        self._renderer, self._seed, self._inject = renderer, seed, inject
         self._pools = {split: self._pool(split) for split in ("train", "val", "test")}
         require_known(lens, cutouts, hosts=np.concatenate([pool.hosts for pool in self._pools.values()]))
         self._priors = Priors(
@@ -168,7 +169,7 @@ class Injector:
         if self._inject.arc_noise != "none":
             noise_rngs = self._derived(Purpose.ARC_NOISE, indices[where], purpose=purpose, epoch=epoch)
             images[where] += self._arc_noise(arcs.images_nmgy, noise_rngs, invvar=invvar[where], good=good[where])
-        measures = measure_arcs(arcs.images_nmgy, recipes=arcs.recipes, source=self._source) if measure else None
+        measures = measure_arcs(arcs.images_nmgy, recipes=arcs.recipes, source=self.source) if measure else None
         return _with_arcs(images, torch.from_numpy(good), recipes, arcs=arcs, measures=measures, where=where)
 
     def _derived(

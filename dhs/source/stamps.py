@@ -93,7 +93,9 @@ class StampsSummary:
 
 
 def build_stamps_bank(config: StampsSource, *, progress: Callable[[int, int], None] | None = None) -> StampsSummary:
-    """Build ``config.bank`` from ``config.files``; ``progress(files done, files)`` is called after each file.
+    """Build ``config.bank`` from ``config.files``; ``progress(done, total)`` is called after each stamp.
+
+    The total is an estimate until the last file is open: the files read so far tell how many stamps a file holds.
 
     Raises:
         FileNotFoundError: a file or pattern that names none.
@@ -103,7 +105,8 @@ def build_stamps_bank(config: StampsSource, *, progress: Callable[[int, int], No
     kept: list[StampTemplate] = []
     refused: Counter[str] = Counter()
     scales: dict[str, None] = {}
-    for done, path in enumerate(paths, start=1):
+    done = 0
+    for number, path in enumerate(paths):
         file = read_stamp_file(path, config=config)
         scale, origin = pixel_scale_of(file, configured=config.input_pixel_scale_arcsec)
         scales[f"{scale:.4g} arcsec from {origin}"] = None
@@ -112,8 +115,9 @@ def build_stamps_bank(config: StampsSource, *, progress: Callable[[int, int], No
                 kept.append(template_of(file, row, scale_arcsec=scale, config=config))
             except Refused as refusal:
                 refused[refusal.args[0]] += 1
-        if progress is not None:
-            progress(done, len(paths))
+            done += 1
+            if progress is not None:
+                progress(done, round(done * len(paths) / (number + (row + 1) / len(file.images))))
     counted = {reason: refused[reason] for reason in STAMP_REASONS}
     if not kept:
         told = ", ".join(f"{name} {count}" for name, count in counted.items() if count)

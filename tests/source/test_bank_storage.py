@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import multiprocessing
 import os
 import pickle
 import sys
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.shared_pages import mapping_at, place_of, workers_on
 from dhs.source import bank as bank_module
 from dhs.source.bank import open_bank, write_bank
 from dhs.source.bank_read import read_stack
@@ -21,9 +21,7 @@ from dhs.source.measure import edge_pedestal_fraction
 from tests.source.bank_data import (
     ATTRIBUTES,
     bank_config,
-    mapping_at,
     sersic_contents,
-    touch_and_wait,
     write_contents,
 )
 
@@ -223,23 +221,11 @@ def test_workers_share_one_copy(tmp_path, method, storage):
     n, n_workers = 400, 2 if method == "spawn" else 4
     write_contents(tmp_path / "bank.h5", sersic_contents(n))
     bank = open_bank(bank_config(tmp_path / "bank.h5", storage=storage), cache_dir=tmp_path)
-    context = multiprocessing.get_context(method)
-    ready, leave = context.Queue(), context.Event()
-    arguments = {"target": touch_and_wait, "args": (bank, ready, leave), "daemon": True}
-    workers = [context.Process(**arguments) for _ in range(n_workers)]
-    try:
-        for worker in workers:
-            worker.start()
-        told = [ready.get(timeout=60) for _ in workers]
-        own = bank.stack().images.numpy()
-        places = [(os.getpid(), float(own.sum()), own.ctypes.data), *told]
+    with workers_on(bank, n_workers=n_workers, method=method) as workers:
+        places = [place_of(bank), *workers]
         mappings = [mapping_at(pid, address) for pid, _, address in places]
-    finally:
-        leave.set()
-        for worker in workers:
-            worker.join(10)
     assert [total for _, total, _ in places] == pytest.approx([n] * len(places), rel=1e-4)
-    size = own.nbytes
+    size = bank.stack().images.nbytes
     for _, sizes in mappings[1:]:
         assert sizes["Rss"] > 0.95 * size
         assert sizes["Private_Dirty"] + sizes["Private_Clean"] < 0.1 * size

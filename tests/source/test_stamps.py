@@ -39,7 +39,9 @@ def galaxies():
 
 def test_stamps_become_the_templates_that_the_galaxies_have(tmp_path, galaxies):
     config = stamps(tmp_path, npz(tmp_path / "mine.npz", images=galaxies, pixscale_arcsec=SCALE))
-    summary = build_stamps_bank(config)
+    told = []
+    summary = build_stamps_bank(config, progress=lambda done, total: told.append((done, total)))
+    assert told == [(i, 8) for i in range(1, 9)]
     assert (summary.n_sources, summary.n_tried) == (8, 8)
     assert "0.05 arcsec from the file" in str(summary)
     bank = build_source(config)
