@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks import parts as library
 from benchmarks import renderer
+from benchmarks.bank_load import bank_load
 from benchmarks.measure import Rows
 from benchmarks.targets import targets
 
@@ -101,6 +102,7 @@ def main(parts: list[str]) -> None:
         "training": library.training,
         "sky": library.mock_sky,
         "bank": library.bank,
+        "bank_load": bank_load,
         "targets": targets,
     }
     unknown = set(parts) - set(available)

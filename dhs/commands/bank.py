@@ -4,8 +4,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from dhs.commands.console import CountingProgress
 from dhs.config.root import InjectRoot
-from dhs.config.source import CosmosSource
+from dhs.config.source import CosmosSource, StampsSource
 
 if TYPE_CHECKING:
     from dhs.source.build_pool import BuildState
@@ -15,6 +16,9 @@ log = logging.getLogger("dhs")
 
 def bank(config: InjectRoot) -> int:
     """Build ``config.source.bank``."""
+    if isinstance(config.source, StampsSource):
+        build_from_stamps(config.source)
+        return 0
     assert isinstance(config.source, CosmosSource)
     build_bank(config.source)
     return 0
@@ -26,6 +30,14 @@ def build_bank(source: CosmosSource) -> None:
 
     log.info("building %s from %s", source.bank, source.catalog_dir)
     summary = build_cosmos_bank(source, progress=BankProgress())
+    log.info("%s", summary)
+
+
+def build_from_stamps(source: StampsSource) -> None:
+    """Build ``source.bank`` from the user's own files and log what became of them."""
+    from dhs.source.stamps import build_stamps_bank
+
+    summary = build_stamps_bank(source, progress=CountingProgress("cleaning stamps", "stamps"))
     log.info("%s", summary)
 
 

@@ -12,7 +12,7 @@ from dhs.config.cli import Job
 from dhs.config.load import ConfigError
 from dhs.config.root import InjectionRoot, TrainConfig
 from dhs.config.run_dir import RunRecord, config_hash, run_directory, set_aside, write_text
-from dhs.config.source import CosmosSource
+from dhs.config.source import CosmosSource, elementary_sources
 
 log = logging.getLogger("dhs")
 
@@ -54,8 +54,9 @@ def _train(config: TrainConfig, record: RunRecord) -> None:
 
     started = time.monotonic()
     log.info("run directory: %s", record.run_dir)
-    if isinstance(config.source, CosmosSource) and not config.source.bank.is_file():
-        build_bank(config.source)
+    for _, source in elementary_sources(config.source):
+        if isinstance(source, CosmosSource) and not source.bank.is_file():
+            build_bank(source)
     injector = build_injector(config, progress=DrawingProgress())
     first_batch_sheet(injector, path=record.run_dir / "first_batch.png", batch_size=config.trainer.batch_size)
     best = fit(config, injector=injector, record=record)

@@ -113,7 +113,9 @@ class StampsSource(BankedSource):
         None, description="uncorrelated noise per input pixel; null: the file's, or measured on the border"
     )
     psf_fwhm_arcsec: PositiveFloat | None = Field(None, description="recorded, not removed; null: the file's")
-    zero_points: ZeroPoints | None = Field(None, description="null: no magnitudes in the bank")
+    zero_points: ZeroPoints | float | None = Field(
+        None, description="AB; one number serves every channel; null: no magnitudes in the bank"
+    )
     on_nan: Literal["error", "reject"] = Field("error", description="what a stamp with NaN does to the build")
     denoise_sigma_px: Annotated[float, Field(ge=0, le=5)] = 0.5
     half_light_radius_arcsec: Range = Range(low=0.1, high=1.0)
@@ -121,6 +123,12 @@ class StampsSource(BankedSource):
     max_pedestal_fraction: Fraction = Field(
         0.01, description="level in the box's outer ring, times the box, over the flux"
     )
+
+    @model_validator(mode="after")
+    def _zero_points_have_bands(self) -> "StampsSource":
+        if self.bands is None and isinstance(self.zero_points, ZeroPoints):
+            raise ValueError("zero_points: one number where bands is null (one image serves every band)")
+        return self
 
 
 ElementarySource = Annotated[SersicSource | ClumpySource | CosmosSource | StampsSource, Field(discriminator="name")]

@@ -11,6 +11,8 @@ from dhs.display import comparison_sheet, contact_sheet
 from dhs.inject.acceptance import CUTS
 from dhs.inject.injector import Injector, StampBatch
 from dhs.rng import Purpose
+from dhs.source.base import Source
+from dhs.source.task_choice import kind_and_index
 
 log = logging.getLogger("dhs")
 
@@ -32,7 +34,7 @@ def injection_sheet(injector: Injector, *, n_stamps: int, path: Path) -> Path:
         columns=COLUMNS,
         title="Injected training stamps (g, r, z; 16.8 arcsec)",
     )
-    _write_recipes(stamps, path.with_suffix(".csv"))
+    _write_recipes(stamps, path.with_suffix(".csv"), source=injector.source)
     log.info(acceptance_line(stamps))
     return path
 
@@ -82,8 +84,9 @@ def _caption(stamps: StampBatch, i: int) -> str:
     )
 
 
-def _write_recipes(stamps: StampBatch, path: Path) -> None:
-    columns = stamps.columns()
+def _write_recipes(stamps: StampBatch, path: Path, *, source: Source) -> None:
+    kind, own_index = kind_and_index(source, stamps.recipes.source_index)
+    columns = stamps.columns() | {"source_kind": kind, "source_own_index": own_index}
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from dhs.config.source import BankedSource, CosmosSource, StampsSource
-from dhs.source.bank_read import measured, stack_shape
+from dhs.source.bank_read import measured, stack_shape, support_radius_px
 from dhs.source.bank_rules import (
     BANDS_ATTRIBUTE,
     REBUILD,
@@ -87,7 +87,8 @@ class BankSource:
         mapped: UnpackedStack | None = None,
     ) -> None:
         assert isinstance(config, CosmosSource | StampsSource)
-        self.config, self.name = config, config.name
+        self.config = config
+        self.name: str = config.name
         self.n_sources, self.n_channels = images.shape[:2]
         self.stamp_size_px = config.stamp_size_px
         self.pixel_scale_arcsec = config.pixel_scale_arcsec
@@ -157,9 +158,7 @@ def open_bank(config: BankedSource, *, cache_dir: Path | None = None) -> BankSou
         shape = stack_shape(file["images"])
 
         def fill(out: np.ndarray) -> None:
-            figures = checked_stack(path, file["images"], out=out, meta=meta, scale=config.pixel_scale_arcsec)
-            radius = figures.support_radius_px * config.pixel_scale_arcsec
-            meta.setdefault("support_radius_arcsec", radius.astype(np.float32))
+            checked_stack(path, file["images"], out=out, meta=meta, scale=config.pixel_scale_arcsec)
 
         mapped = None
         if config.storage == "mapped":
@@ -168,9 +167,8 @@ def open_bank(config: BankedSource, *, cache_dir: Path | None = None) -> BankSou
         else:
             images = np.empty(shape, np.float32)
             fill(images)
-    if "support_radius_arcsec" not in meta:  # a mapped stack of an older bank, filled in an earlier run
-        radius = measured(images).support_radius_px * config.pixel_scale_arcsec
-        meta["support_radius_arcsec"] = radius.astype(np.float32)
+    if "support_radius_arcsec" not in meta:
+        meta["support_radius_arcsec"] = support_radius_px(images) * np.float32(config.pixel_scale_arcsec)
     return BankSource(config, images=images, meta=meta, checksum=checksum, cache_dir=folder, mapped=mapped)
 
 

@@ -33,8 +33,6 @@ class StackFigures:
     """(N, C) float64."""
     edge_pedestal_fraction: np.ndarray
     """(N, C), see `dhs.source.measure.edge_pedestal_fraction`."""
-    support_radius_px: np.ndarray
-    """(N,) float32 distance of the farthest non-zero pixel from the centre, over all channels."""
 
 
 def stack_shape(dataset: h5py.Dataset) -> tuple[int, int, int, int]:
@@ -52,7 +50,7 @@ def read_stack(dataset: h5py.Dataset, *, out: np.ndarray) -> StackFigures:
         ValueError: a chunk that does not unpack (zlib's or HDF5's own message).
     """
     n, channels = out.shape[:2]
-    figures = StackFigures(np.empty((n, channels)), np.empty((n, channels)), np.empty(n, np.float32))
+    figures = StackFigures(np.empty((n, channels)), np.empty((n, channels)))
     fetch, step = _chunk_reader(dataset)
 
     def one(start: int) -> None:
@@ -75,7 +73,7 @@ def read_stack(dataset: h5py.Dataset, *, out: np.ndarray) -> StackFigures:
 def measured(images: np.ndarray) -> StackFigures:
     """`StackFigures` of an (N, C, S, S) array in memory."""
     n, channels = images.shape[:2]
-    figures = StackFigures(np.empty((n, channels)), np.empty((n, channels)), np.empty(n, np.float32))
+    figures = StackFigures(np.empty((n, channels)), np.empty((n, channels)))
     for start in range(0, n, ROWS_AT_ONCE):
         rows = slice(start, min(start + ROWS_AT_ONCE, n))
         measure_stack(images[rows], rows=rows, figures=figures)
@@ -85,12 +83,18 @@ def measured(images: np.ndarray) -> StackFigures:
 def measure_stack(images: np.ndarray, *, rows: slice, figures: StackFigures) -> None:
     """Write the figures of (n, C, S, S) ``images`` into ``rows`` of ``figures``."""
     n, channels, size, _ = images.shape
-    figures.flux[rows] = images.sum(axis=(2, 3), dtype=np.float64)
+    flux = images.sum(axis=(2, 3), dtype=np.float64)
+    ring = measure.radius_px(size) > measure.RING_START_FRACTION * size / 2
     with np.errstate(divide="ignore", invalid="ignore"):  # NaN and zero flux are refused by name later
-        pedestal = measure.edge_pedestal_fraction(images.reshape(-1, size, size))
-    figures.edge_pedestal_fraction[rows] = pedestal.reshape(n, channels)
-    lit = (images != 0).any(axis=1)
-    figures.support_radius_px[rows] = (lit * measure.radius_px(size).astype(np.float32)).max(axis=(1, 2), initial=0)
+        level = images.reshape(n, channels, -1) @ (ring.ravel() / ring.sum()).astype(np.float32)
+        figures.edge_pedestal_fraction[rows] = level * size**2 / flux
+    figures.flux[rows] = flux
+
+
+def support_radius_px(images: np.ndarray) -> np.ndarray:
+    """(N,) distance of the farthest non-zero pixel from the centre, over all channels of (N, C, S, S)."""
+    radius = measure.radius_px(images.shape[-1])
+    return np.array([(radius * (image != 0).any(axis=0)).max() for image in images], np.float32)
 
 
 def usable_threads() -> int:
@@ -124,8 +128,9 @@ def _unpack_chunk(dataset: h5py.Dataset, rows: slice, target: np.ndarray) -> Non
         _read_slice(dataset, rows, target)
         return
     n_bytes = dataset.dtype.itemsize
-    raw = zlib.decompress(packed)
-    if len(raw) != n_bytes * int(np.prod(dataset.chunks)):
+    expected = n_bytes * int(np.prod(dataset.chunks))
+    raw = zlib.decompress(packed, bufsize=expected)
+    if len(raw) != expected:
         raise OSError(f"the chunk of row {rows.start} holds {len(raw)} bytes, not those of its images")
     planes = np.frombuffer(raw, np.uint8).reshape(n_bytes, -1)[:, : target.size]
     direct = dataset.dtype == np.float32 and target.flags.c_contiguous

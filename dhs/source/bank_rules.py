@@ -69,7 +69,7 @@ def _check_stack_shape(file: h5py.File, *, config: BankedSource) -> None:
 
 def checked_stack(
     path: Path, dataset: h5py.Dataset, *, out: np.ndarray, meta: Mapping[str, np.ndarray], scale: float
-) -> StackFigures:
+) -> None:
     """Fill ``out`` and refuse what is no bank of galaxies."""
     try:
         figures = read_stack(dataset, out=out)
@@ -77,7 +77,6 @@ def checked_stack(
         raise ValueError(f"bank {path}: {error}; {REBUILD}") from None
     check_images(path, figures, dtype=dataset.dtype, names=meta["index"])
     _refuse_noise(path, figures, hlr_arcsec=meta["hlr_arcsec"], size_px=out.shape[-1], scale=scale)
-    return figures
 
 
 def check_images(path: Path, figures: StackFigures, *, dtype: np.dtype, names: np.ndarray) -> None:

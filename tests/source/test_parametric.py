@@ -187,4 +187,4 @@ def test_another_stamp_size_and_scale_work():
 
 
 def test_every_kind_has_a_name_of_the_schema():
-    assert SOURCE_KINDS == ("sersic", "clumpy", "cosmos")
+    assert SOURCE_KINDS == ("sersic", "clumpy", "cosmos", "stamps", "mixture")
