@@ -294,3 +294,14 @@ def test_a_missing_file_or_an_empty_pattern_is_named(tmp_path):
 def test_zero_points_need_bands():
     with pytest.raises(ValueError, match="zero_points: one number where bands is null"):
         StampsSource(name="stamps", bank="x.h5", zero_points=ZeroPoints(g=1, r=1, z=1))
+
+
+def test_the_footprint_is_that_of_all_channels_together(tmp_path):
+    file = npz(tmp_path / "mine.npz", images=red_core_blue_ring(0)[None], pixscale_arcsec=SCALE)
+    radii = {}
+    for name, bands in {"core first": StampBands(g=1, r=1, z=0), "ring first": StampBands(g=0, r=1, z=1)}.items():
+        config = stamps(tmp_path, file, bands=bands).model_copy(update={"bank": tmp_path / f"{name}.h5"})
+        build_stamps_bank(config)
+        ring = open_bank(config).stack().images[0, 2 if name == "core first" else 0].numpy()
+        radii[name] = measure.half_light_radius_arcsec(ring, pixel_scale_arcsec=0.03)
+    assert radii["core first"] == pytest.approx(radii["ring first"], rel=0.02)
