@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import parts as library
-from benchmarks import renderer
+from benchmarks import renderer, sky_store
 from benchmarks.measure import Rows
 from benchmarks.targets import targets
 
@@ -102,6 +102,8 @@ def main(parts: list[str]) -> None:
         "sky": library.mock_sky,
         "bank": library.bank,
         "targets": targets,
+        "cutouts": sky_store.cutouts,
+        "store": sky_store.store,
     }
     unknown = set(parts) - set(available)
     if unknown:
