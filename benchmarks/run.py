@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import parts as library
-from benchmarks import renderer
+from benchmarks import renderer, sky_store
 from benchmarks.bank_load import bank_load
 from benchmarks.measure import Rows
 from benchmarks.targets import targets
@@ -104,6 +104,8 @@ def main(parts: list[str]) -> None:
         "bank": library.bank,
         "bank_load": bank_load,
         "targets": targets,
+        "cutouts": sky_store.cutouts,
+        "store": sky_store.store,
     }
     unknown = set(parts) - set(available)
     if unknown:
