@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
-from dhs.config.injection import MoffatPsf, PsfConfig
+from dhs.config.injection import GaussianPsf, MoffatPsf
 
 SCAN_ANGLES = 1440
 """Directions in which images are looked for."""
@@ -82,53 +82,83 @@ class Isothermal:
         return np.array([total[0], total[1] / total[0], total[2] / total[0]])
 
 
-def psf_profile(radius_arcsec: np.ndarray, *, fwhm_arcsec: float, psf: PsfConfig) -> np.ndarray:
-    """Surface brightness per square arcsec of a unit-flux PSF (Moffat 1969; Gaussian)."""
-    if isinstance(psf, MoffatPsf):
-        scale = fwhm_arcsec / (2 * np.sqrt(2 ** (1 / psf.beta) - 1))
-        return (psf.beta - 1) / (np.pi * scale**2) * (1 + (radius_arcsec / scale) ** 2) ** -psf.beta
-    sigma = fwhm_arcsec / np.sqrt(8 * np.log(2))
-    return np.exp(-0.5 * (radius_arcsec / sigma) ** 2) / (2 * np.pi * sigma**2)
-
-
-def kernel_flux(*, fwhm_arcsec: float, psf: PsfConfig, pixel_scale_arcsec: float) -> float:
-    """Share of the PSF's light inside the configured kernel, by the trapezium rule on a grid four times finer."""
-    n = 4 * psf.kernel_size_px
-    axis = (np.arange(n) - (n - 1) / 2) * pixel_scale_arcsec / 4
-    radius = np.hypot(axis, axis[:, None])
-    return float(psf_profile(radius, fwhm_arcsec=fwhm_arcsec, psf=psf).sum() * (pixel_scale_arcsec / 4) ** 2)
+AnalyticPsf = MoffatPsf | GaussianPsf
 
 
 @dataclass(frozen=True)
-class PointResponse:
-    """Images of a small Gaussian source through a PSF, from a grid ``fine`` times finer than the survey's."""
+class Profile:
+    """Unit-flux PSF of one galaxy and band: a Moffat (1969) or a Gaussian, elliptical where e is not zero.
 
-    psf: PsfConfig
+    ``fwhm_arcsec`` is the geometric mean of the axes' FWHMs, ``(e1, e2) = (1-q)/(1+q) (cos 2 phi, sin 2 phi)``.
+    """
+
+    psf: AnalyticPsf
+    fwhm_arcsec: float
+    e1: float = 0.0
+    e2: float = 0.0
+
+    def brightness(self, x_arcsec: np.ndarray, y_arcsec: np.ndarray) -> np.ndarray:
+        """Per square arcsec, at (x, y) from the centre."""
+        e = np.hypot(self.e1, self.e2)
+        q, phi = (1 - e) / (1 + e), 0.5 * np.arctan2(self.e2, self.e1)
+        along = np.cos(phi) * x_arcsec + np.sin(phi) * y_arcsec
+        across = np.cos(phi) * y_arcsec - np.sin(phi) * x_arcsec
+        radius = np.hypot(np.sqrt(q) * along, across / np.sqrt(q))
+        if isinstance(self.psf, MoffatPsf):
+            beta = self.psf.beta
+            scale = self.fwhm_arcsec / (2 * np.sqrt(2 ** (1 / beta) - 1))
+            return (beta - 1) / (np.pi * scale**2) * (1 + (radius / scale) ** 2) ** -beta
+        sigma = self.fwhm_arcsec / np.sqrt(8 * np.log(2))
+        return np.exp(-0.5 * (radius / sigma) ** 2) / (2 * np.pi * sigma**2)
+
+    def flux_in_kernel(self, pixel_scale_arcsec: float) -> float:
+        """Share of the light inside the configured kernel, by the midpoint rule on a grid four times finer."""
+        n, step = 4 * self.psf.kernel_size_px, pixel_scale_arcsec / 4
+        axis = (np.arange(n) - (n - 1) / 2) * step
+        return float(self.brightness(axis, axis[:, None]).sum() * step**2)
+
+
+@dataclass(frozen=True)
+class PointSource:
+    """A small Gaussian source on the survey's grid."""
+
     size_px: int
     pixel_scale_arcsec: float
     x_arcsec: float
     y_arcsec: float
     sigma_arcsec: float
     """Of the source, with what sampling adds to it."""
-    fine: int = 3
-    """Odd: the centre of a pixel is then the centre of a fine one."""
 
-    def image(self, fwhm_arcsec: float, *, pixels_counted: int = 1) -> np.ndarray:
-        """(N, N) flux per pixel of a unit-flux source. ``pixels_counted`` 1 is right: an effective PSF holds the
-        pixel already, an optical one is averaged over it once."""
-        n, step = self.size_px * self.fine, self.pixel_scale_arcsec / self.fine
+    def through_profile(self, profile: Profile, *, pixels_counted: int = 1, fine: int = 3) -> np.ndarray:
+        """(N, N) flux per pixel of a unit source, from a grid ``fine`` (odd: centres coincide) times finer.
+
+        ``pixels_counted`` 1 is right: an effective PSF holds the pixel already, an optical one is averaged over it.
+        """
+        n, step = self.size_px * fine, self.pixel_scale_arcsec / fine
         axis = (np.arange(n) - (n - 1) / 2) * step
-        # The kernel's own square, centred on the source, then broadened by the source and averaged over pixels.
         dx, dy = axis - self.x_arcsec, axis[:, None] - self.y_arcsec
-        half = 0.5 * self.psf.kernel_size_px * self.pixel_scale_arcsec
-        inside = (np.abs(dx) < half) & (np.abs(dy) < half)
-        light = psf_profile(np.hypot(dx, dy), fwhm_arcsec=fwhm_arcsec, psf=self.psf) * inside
-        averaged = pixels_counted - (1 if self.psf.convention == "effective" else 0)
-        out = np.fft.irfft2(np.fft.rfft2(light) * self._transfer(n, step, averaged), s=(n, n))
-        middle = self.fine // 2
-        return out[middle :: self.fine, middle :: self.fine] * self.pixel_scale_arcsec**2
+        half = 0.5 * profile.psf.kernel_size_px * self.pixel_scale_arcsec
+        light = profile.brightness(dx, dy) * ((np.abs(dx) < half) & (np.abs(dy) < half))
+        averaged = pixels_counted - (1 if profile.psf.convention == "effective" else 0)
+        out = np.fft.irfft2(np.fft.rfft2(light) * self._blur(n, step, averaged), s=(n, n))
+        return out[fine // 2 :: fine, fine // 2 :: fine] * self.pixel_scale_arcsec**2
 
-    def _transfer(self, n: int, step: float, averaged: int) -> np.ndarray:
+    def through_image(self, kernel: np.ndarray, *, pixels_counted: int = 1) -> np.ndarray:
+        """The same through an effective PSF image (K, K), K odd, centre at (K-1)/2: a Fourier shift and blur of it."""
+        size = len(kernel)
+        n = self.size_px + size + 1
+        placed = np.zeros((n, n))
+        placed[:size, :size] = kernel
+        fy, fx = np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n)
+        # From the kernel's centre to the source, both counted from pixel (0, 0) of the stamp.
+        middle = (self.size_px - 1) / 2 - (size - 1) / 2
+        dx, dy = (middle + place / self.pixel_scale_arcsec for place in (self.x_arcsec, self.y_arcsec))
+        shift = np.exp(-2j * np.pi * (fx * dx + fy * dy))
+        blur = self._blur(n, self.pixel_scale_arcsec, pixels_counted - 1)
+        return np.fft.irfft2(np.fft.rfft2(placed) * shift * blur, s=(n, n))[: self.size_px, : self.size_px]
+
+    def _blur(self, n: int, step: float, averaged: int) -> np.ndarray:
+        """Transfer of the source's Gaussian and of ``averaged`` pixels."""
         fy, fx = np.fft.fftfreq(n, step)[:, None], np.fft.rfftfreq(n, step)
         pixel = np.sinc(fx * self.pixel_scale_arcsec) * np.sinc(fy * self.pixel_scale_arcsec)
         return np.exp(-2 * (np.pi * self.sigma_arcsec) ** 2 * (fx**2 + fy**2)) * pixel**averaged

@@ -15,7 +15,6 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from dhs.constants import BANDS, PIXEL_SCALE_ARCSEC
 from dhs.display import rgb
 from dhs.inject.selfcheck import lensing, light, psf
-from dhs.inject.selfcheck.analytic import PointResponse
 from dhs.inject.selfcheck.noise import MAX_LAG_PX, arc_noise, autocorrelation, expected_lag1
 from dhs.inject.selfcheck.physics import Physics
 from dhs.inject.selfcheck.probes import (
@@ -23,7 +22,6 @@ from dhs.inject.selfcheck.probes import (
     blobs,
     gaussian,
     probe_recipes,
-    sampled_variance_arcsec2,
     small_sigma_arcsec,
     smooth_sigma_arcsec,
 )
@@ -183,8 +181,7 @@ def point_source(physics: Physics) -> tuple[Figure, str]:
     sigma = smooth_sigma_arcsec(physics.supersampling)
     recipes = probe_recipes(physics.cutouts, rows=np.array([row]), source_x_arcsec=x, source_y_arcsec=y)
     images = physics.observe(gaussian(sigma), recipes)[0]
-    variance = sampled_variance_arcsec2(sigma, supersampling=physics.supersampling)
-    response = PointResponse(physics.config.psf, physics.size_px, PIXEL_SCALE_ARCSEC, x, y, float(np.sqrt(variance)))
+    source = psf.point_source_at(physics, x=x, y=y)
     figure = Figure(figsize=(10.5, 2.9), layout="constrained")
     *panels, profile = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.7))
     axis = _axis(physics.size_px)
@@ -199,7 +196,8 @@ def point_source(physics: Physics) -> tuple[Figure, str]:
         shift = psf.windowed_centroid_arcsec(image, x=x, y=y, sigma_arcsec=fwhm / 2.355)
         off = np.hypot(shift[0] - x, shift[1] - y) / PIXEL_SCALE_ARCSEC
         ax.set_title(f'{band}: FWHM {fwhm:.2f}", off by {off:.0e} px', fontsize=8)
-        model = response.image(fwhm).ravel()
+        expected = psf.expected_image(physics, recipes, i=0, band=BANDS.index(band), source=source)
+        model = expected(fwhm_arcsec=fwhm).ravel()
         colour = BAND_COLOURS[band]
         near = radius < 5
         profile.plot(radius[near], image.ravel()[near], ".", color=colour, ms=2.5, label=f"{band}, rendered")
@@ -220,7 +218,9 @@ def convergence(physics: Physics) -> tuple[Figure, str]:
     """Error against the number of rays."""
     finest = lensing.reference_recipe_arcs(physics, lensing.FINEST)
     rays = (1, 2, 4, 6, 8)
-    errors = np.array([lensing.sampling_errors(physics, n, finest) for n in rays])
+    arcs = [lensing.reference_recipe_arcs(physics, n) for n in rays]
+    errors = np.array([lensing.difference_over_peak(images, finest).max(axis=1) for images in arcs])
+    chosen = physics.config.renderer.supersampling
     figure = Figure(figsize=(5.6, 5.2), layout="constrained")
     ax = figure.subplots()
     ax.plot(rays, errors, color="#c9ced6", lw=0.7)
@@ -228,7 +228,8 @@ def convergence(physics: Physics) -> tuple[Figure, str]:
     ax.plot(rays, errors.max(axis=1), "s--", color="#D55E00", label="worst")
     for limit, colour in zip(lensing.SAMPLING_ALLOWED, ("#0072B2", "#D55E00"), strict=True):
         ax.axhline(limit, color=colour, lw=0.8, ls=":")
-    ax.axvspan(physics.supersampling * 0.93, physics.supersampling * 1.07, color="#f0f0f0", zorder=0)
+    if chosen != "adaptive":
+        ax.axvspan(chosen * 0.93, chosen * 1.07, color="#f0f0f0", zorder=0)
     ax.set(xscale="log", yscale="log", xlabel="rays an axis and pixel", ylabel="max |error| / peak, after the PSF")
     ax.set_xticks(rays)
     ax.xaxis.set_major_formatter(ScalarFormatter())
@@ -237,7 +238,7 @@ def convergence(physics: Physics) -> tuple[Figure, str]:
     _tidy(ax)
     caption = (
         f"Error of N x N rays against {lensing.FINEST} x {lensing.FINEST} on {errors.shape[1]} of your recipes (grey). "
-        f"Shaded: configured ({physics.supersampling}). Dotted: what the check allows."
+        f"Shaded: configured ({chosen}). Dotted: what the check allows."
     )
     return figure, caption
 

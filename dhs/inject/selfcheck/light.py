@@ -8,9 +8,9 @@ import torch
 from dhs.config.colour import BankColour, PopulationColour, SeedSedColour
 from dhs.constants import BANDS, PIXEL_SCALE_ARCSEC
 from dhs.inject.recipe import RecipeBatch
-from dhs.inject.selfcheck.analytic import kernel_flux
 from dhs.inject.selfcheck.physics import Physics
 from dhs.inject.selfcheck.probes import gaussian, probe_recipes, smooth_sigma_arcsec
+from dhs.inject.selfcheck.psf import kernel_flux
 from dhs.inject.selfcheck.rows import Check, at_most, between, close
 from dhs.rng import Purpose, keyed_rng
 from dhs.sky.cutouts import good_pixels
@@ -147,8 +147,7 @@ def _unlensed(physics: Physics) -> list[Check]:
     why = "1,111 x too faint when the renderer is given flux per pixel instead of surface brightness"
     rows = []
     for band, name in enumerate(BANDS):
-        fwhm = float(recipes.psf_fwhm_arcsec[0, band])
-        want = kernel_flux(fwhm_arcsec=fwhm, psf=physics.config.psf, pixel_scale_arcsec=PIXEL_SCALE_ARCSEC)
+        want = kernel_flux(physics, recipes, i=0, band=band)
         quantity = f"light of an unlensed source of magnitude 22.5, {name}, mean of {len(recipes)}"
         rows.append(close("units", quantity, expected=want, got=float(got[band]), allowed=2e-3, unit="nMgy", why=why))
     return rows

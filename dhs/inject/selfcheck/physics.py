@@ -16,6 +16,7 @@ from dhs.config.injection import PsfConfig, RendererConfig
 from dhs.config.root import InjectionRoot
 from dhs.constants import PIXEL_SCALE_ARCSEC
 from dhs.inject.injector import Injector, StampBatch
+from dhs.inject.psf_model import with_psf_ellipticity
 from dhs.inject.recipe import RecipeBatch
 from dhs.inject.renderer import Renderer, build_renderer
 from dhs.rng import Purpose
@@ -24,6 +25,8 @@ from dhs.sky.cutouts import CutoutSet
 from dhs.source.base import Source
 from dhs.source.build import build_source
 
+ADAPTIVE_RAYS = 4
+
 MAX_INDICES = 4096
 """Training samples looked through for injections."""
 
@@ -31,7 +34,9 @@ MAX_INDICES = 4096
 class MakeRenderer(Protocol):
     """`dhs.inject.renderer.build_renderer`, or what a test puts in its place."""
 
-    def __call__(self, config: RendererConfig, *, source: Source, psf: PsfConfig, size_px: int) -> Renderer: ...
+    def __call__(
+        self, config: RendererConfig, *, source: Source, psf: PsfConfig, size_px: int, psf_images: np.ndarray | None
+    ) -> Renderer: ...
 
 
 def plain_injector(physics: "Physics", cutouts: CutoutSet) -> Injector:
@@ -70,15 +75,20 @@ class Physics:
 
     @property
     def supersampling(self) -> int:
-        return self.config.renderer.supersampling
+        """Rays an axis and pixel; for ``adaptive``, those that smooth probes get at least."""
+        configured = self.config.renderer.supersampling
+        return ADAPTIVE_RAYS if configured == "adaptive" else configured
 
-    def renderer(
-        self, source: Source, *, psf: PsfConfig | None = None, supersampling: int | None = None, name: str | None = None
-    ) -> Renderer:
+    def renderer(self, source: Source, *, psf: PsfConfig | None = None, supersampling: int | None = None) -> Renderer:
         """The configured renderer on ``source``, but for the settings given (16 is finer than a configuration may)."""
-        changes = {"supersampling": supersampling, "name": name}
-        config = self.config.renderer.model_copy(update={k: v for k, v in changes.items() if v is not None})
-        return self.make_renderer(config, source=source, psf=psf or self.config.psf, size_px=self.size_px)
+        changes = {} if supersampling is None else {"supersampling": supersampling}
+        return self.make_renderer(
+            self.config.renderer.model_copy(update=changes),
+            source=source,
+            psf=psf or self.config.psf,
+            size_px=self.size_px,
+            psf_images=self.cutouts.psf_images,
+        )
 
     def trace(self, source: Source, recipes: RecipeBatch) -> np.ndarray:
         """(B, C, N, N) float64 unit-flux images before the PSF."""
@@ -139,5 +149,9 @@ def load_physics(
     limit = min(max_galaxies, config.max_galaxies or max_galaxies)
     cutouts = load_sky(config.sky, cache_dir=config.paths.cache_dir, max_galaxies=limit, progress=progress)
     return Physics(
-        config, cutouts, build_source(config.source), n_stamps=n_stamps, n_reference=min(n_reference, n_stamps)
+        config,
+        with_psf_ellipticity(cutouts, psf=config.psf),
+        build_source(config.source, cache_dir=config.paths.cache_dir),
+        n_stamps=n_stamps,
+        n_reference=min(n_reference, n_stamps),
     )

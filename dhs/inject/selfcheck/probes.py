@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from dhs.constants import PIXEL_SCALE_ARCSEC, SOURCE_PIXEL_SCALE_ARCSEC
+from dhs.constants import BANDS, PIXEL_SCALE_ARCSEC, SOURCE_PIXEL_SCALE_ARCSEC
 from dhs.inject.recipe import RecipeBatch, controls
 from dhs.sky.cutouts import CutoutSet
 from dhs.source.base import Templates, choose_uniformly
@@ -98,8 +98,14 @@ def probe_recipes(cutouts: CutoutSet, *, rows: np.ndarray | None = None, **colum
     }
     values |= dict.fromkeys(("phi_rad", "gamma1", "gamma2", "lens_x_arcsec", "lens_y_arcsec"), 0.0)
     values |= dict.fromkeys(("source_x_arcsec", "source_y_arcsec", "source_rotation_rad"), 0.0)
+    is_round = np.zeros((length, len(BANDS)), dtype=np.float32)
+    values["psf_e1"] = is_round if cutouts.psf_e1 is None else np.asarray(cutouts.psf_e1[rows])
+    values["psf_e2"] = is_round if cutouts.psf_e2 is None else np.asarray(cutouts.psf_e2[rows])
     values |= columns
-    full = {name: np.array(np.broadcast_to(value, length)) for name, value in values.items()}
+    full = {
+        name: np.array(value if np.ndim(value) == 2 else np.broadcast_to(value, length))
+        for name, value in values.items()
+    }
     return replace(base, **full)
 
 

@@ -62,8 +62,8 @@ class BentRenderer:
 def bent(**wrong) -> Callable[[Physics], Physics]:
     """Every renderer of the physics gets ``wrong``."""
 
-    def make(config: RendererConfig, *, source: Source, psf: PsfConfig, size_px: int) -> Renderer:
-        return BentRenderer(build_renderer(config, source=source, psf=psf, size_px=size_px), **wrong)
+    def make(config: RendererConfig, *, source: Source, psf: PsfConfig, **rest) -> Renderer:
+        return BentRenderer(build_renderer(config, source=source, psf=psf, **rest), **wrong)
 
     return lambda physics: replace(physics, make_renderer=make)
 
@@ -86,8 +86,8 @@ def built_with(
     """Renderers are built from another configuration, source or PSF than asked for."""
     change_config, change_source, change_psf = config, source, psf
 
-    def make(config: RendererConfig, *, source: Source, psf: PsfConfig, size_px: int) -> Renderer:
-        return build_renderer(change_config(config), source=change_source(source), psf=change_psf(psf), size_px=size_px)
+    def make(config: RendererConfig, *, source: Source, psf: PsfConfig, **rest) -> Renderer:
+        return build_renderer(change_config(config), source=change_source(source), psf=change_psf(psf), **rest)
 
     return lambda physics: replace(physics, make_renderer=make)
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import dblquad
 
 from dhs.config.injection import GaussianPsf, MoffatPsf
-from dhs.inject.selfcheck.analytic import Isothermal, PointResponse, kernel_flux, psf_profile
+from dhs.inject.selfcheck.analytic import Isothermal, PointSource, Profile
 
 SCALE = 0.262
 PSFS = [
@@ -65,28 +65,44 @@ def test_the_critical_curve_encloses_pi_theta_e_squared():
 
 
 @pytest.mark.parametrize("psf", PSFS)
-def test_the_kernels_flux_is_the_integral_over_its_square(psf):
+@pytest.mark.parametrize("ellipticity", [(0.0, 0.0), (0.08, -0.05)])
+def test_the_kernels_flux_is_the_integral_over_its_square(psf, ellipticity):
+    profile = Profile(psf, 1.3, *ellipticity)
     half = 0.5 * psf.kernel_size_px * SCALE
-    expected = dblquad(
-        lambda y, x: float(psf_profile(np.hypot(x, y), fwhm_arcsec=1.3, psf=psf)), -half, half, -half, half
-    )[0]
-    assert kernel_flux(fwhm_arcsec=1.3, psf=psf, pixel_scale_arcsec=SCALE) == pytest.approx(expected, abs=2e-6)
+    expected = dblquad(lambda y, x: float(profile.brightness(x, y)), -half, half, -half, half)[0]
+    assert profile.flux_in_kernel(SCALE) == pytest.approx(expected, abs=2e-6)
+
+
+def galsim_image(psf, *, blurs: int, ellipticity: tuple[float, float]) -> np.ndarray:
+    galsim = pytest.importorskip("galsim")
+    profile = galsim.Moffat(beta=psf.beta, fwhm=1.2) if isinstance(psf, MoffatPsf) else galsim.Gaussian(fwhm=1.2)
+    profile = profile.shear(g1=ellipticity[0], g2=ellipticity[1])
+    parts = [profile, galsim.Gaussian(sigma=0.22), *[galsim.Pixel(SCALE)] * blurs]
+    parameters = galsim.GSParams(maximum_fft_size=16384, folding_threshold=1e-5)
+    image = galsim.Convolve(parts, gsparams=parameters).shift(0.41, -0.33)
+    return image.drawImage(nx=64, ny=64, scale=SCALE, method="no_pixel").array
+
+
+SOURCE = PointSource(64, SCALE, 0.41, -0.33, 0.22)
+INSIDE = (slice(20, 44), slice(20, 44))
+"""The kernel's square is cut off further out; GalSim's profile is not."""
 
 
 @pytest.mark.parametrize("psf", PSFS)
 @pytest.mark.parametrize("pixels_counted", [1, 2])
-def test_the_point_response_is_that_of_galsim(psf, pixels_counted):
-    galsim = pytest.importorskip("galsim")
-    fwhm, sigma, x, y = 1.2, 0.22, 0.41, -0.33
-    if isinstance(psf, MoffatPsf):
-        profile = galsim.Moffat(beta=psf.beta, fwhm=fwhm)
-    else:
-        profile = galsim.Gaussian(fwhm=fwhm)
+@pytest.mark.parametrize("ellipticity", [(0.0, 0.0), (0.08, -0.05)])
+def test_the_image_of_a_point_source_is_that_of_galsim(psf, pixels_counted, ellipticity):
     blurs = pixels_counted - (psf.convention == "effective")
-    parts = [profile, galsim.Gaussian(sigma=sigma), *[galsim.Pixel(SCALE)] * blurs]
-    parameters = galsim.GSParams(maximum_fft_size=16384, folding_threshold=1e-5)
-    image = galsim.Convolve(parts, gsparams=parameters).shift(x, y)
-    expected = image.drawImage(nx=64, ny=64, scale=SCALE, method="no_pixel").array
-    ours = PointResponse(psf, 64, SCALE, x, y, sigma).image(fwhm, pixels_counted=pixels_counted)
-    inside = slice(20, 44)  # the kernel's square is cut off further out; GalSim's profile is not
-    np.testing.assert_allclose(ours[inside, inside], expected[inside, inside], atol=2e-4 * expected.max())
+    expected = galsim_image(psf, blurs=blurs, ellipticity=ellipticity)
+    ours = SOURCE.through_profile(Profile(psf, 1.2, *ellipticity), pixels_counted=pixels_counted)
+    np.testing.assert_allclose(ours[INSIDE], expected[INSIDE], atol=2e-4 * expected.max())
+
+
+def test_a_psf_image_gives_what_its_profile_gives():
+    profile = Profile(PSFS[0], 1.2, 0.08, -0.05)
+    axis = (np.arange(63) - 31) * SCALE
+    image = profile.brightness(axis, axis[:, None]) * SCALE**2
+    for pixels_counted in (1, 2):
+        expected = SOURCE.through_profile(profile, pixels_counted=pixels_counted)
+        ours = SOURCE.through_image(image, pixels_counted=pixels_counted)
+        np.testing.assert_allclose(ours[INSIDE], expected[INSIDE], atol=2e-4 * expected.max())

@@ -1,15 +1,21 @@
 """What is right passes: every PSF, every convention, every experiment file, and the command as a user runs it."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from dhs.commands.selfcheck import selfcheck
 from dhs.config.cli import compose_job
+from dhs.config.injection import SurveyPsf
 from dhs.config.root import InjectRoot
+from dhs.inject.renderer import build_renderer
 from dhs.inject.selfcheck import lensing
 from dhs.inject.selfcheck.rows import failed, unchecked
 from dhs.inject.selfcheck.run import CHECKS, run_checks
+from dhs.lens.psf import moffat_kernel
 
 EXPERIMENTS = {
     "quickstart": ["source.n_sources=300"],
@@ -17,10 +23,10 @@ EXPERIMENTS = {
     "gen5_cosmos": [
         "source.bank=${paths.cache_dir}/cosmos_example_bank.h5",
         "source.build_if_missing=true",
-        "source.build.catalog_dir={shared}/cosmos_23.5_example",
+        "source.catalog_dir={shared}/cosmos_23.5_example",
         "source.build.n_sources=100",
     ],
-    "real_example": ["source.build.catalog_dir={shared}/cosmos_23.5_example"],
+    "real_example": ["source.catalog_dir={shared}/cosmos_23.5_example"],
 }
 
 
@@ -38,6 +44,34 @@ def test_every_psf_and_convention_passes(make_physics, psf, convention):
     """The effective Moffat is that of the experiments."""
     pytest.importorskip("lenstronomy")
     assert nothing_wrong(make_physics(f"psf={psf}", f"psf.convention={convention}", "source.n_sources=300"))
+
+
+def test_elliptical_psfs_pass(make_physics):
+    pytest.importorskip("lenstronomy")
+    assert nothing_wrong(make_physics("psf.ellipticity_sigma=0.05", "source.n_sources=300"))
+
+
+def test_adaptive_rays_pass(make_physics):
+    pytest.importorskip("lenstronomy")
+    assert nothing_wrong(make_physics("renderer.supersampling=adaptive", "source.n_sources=300"))
+
+
+def test_psf_images_of_the_survey_pass_and_those_of_another_band_do_not(make_physics):
+    """The mock sky with a PSF image of each object and band: Moffats, elliptical, as a coadd's would be."""
+    pytest.importorskip("lenstronomy")
+    plain = make_physics("source.n_sources=300")
+    fwhm = torch.from_numpy(np.array(plain.cutouts.psf_fwhm_arcsec))
+    shape = torch.full_like(fwhm, 0.04)
+    images = moffat_kernel(fwhm, beta=3.0, size_px=63, pixel_scale_arcsec=0.262, e1=shape, e2=-shape).numpy()
+    config = plain.config.model_copy(update={"psf": SurveyPsf(name="survey")})
+    survey = replace(plain, config=config, cutouts=replace(plain.cutouts, psf_images=images))
+    assert nothing_wrong(survey)
+
+    def make_renderer(config, *, psf_images, **rest):
+        return build_renderer(config, psf_images=np.roll(psf_images, 1, axis=1), **rest)
+
+    for check in ("psf_fwhm", "lenstronomy"):
+        assert failed(CHECKS[check](replace(survey, make_renderer=make_renderer)))
 
 
 @pytest.mark.parametrize(
