@@ -12,8 +12,8 @@ import torch
 from dhs.config.injection import GaussianPsf, MoffatPsf, PsfConfig, SurveyPsf
 from dhs.constants import BANDS, PIXEL_SCALE_ARCSEC
 from dhs.inject.recipe import RecipeBatch
-from dhs.lens.psf import convolve_spectra, gaussian_kernel, kernel_spectra, moffat_kernel
-from dhs.lens.radial_spectra import RadialSpectra
+from dhs.lens.convolve import Convolution
+from dhs.lens.psf import gaussian_kernel, moffat_kernel
 from dhs.rng import Purpose, keyed_rng
 from dhs.sky.cutouts import CutoutSet
 
@@ -32,7 +32,7 @@ class PsfModel:
         self.psf, self.size_px = psf, size_px
         self.effective = psf.convention == "effective"
         self._images = _checked_images(images) if isinstance(psf, SurveyPsf) else None
-        self._radial: RadialSpectra | None = None
+        self._convolution: Convolution | None = None
 
     def kernels(self, recipes: RecipeBatch) -> torch.Tensor:
         """(B, bands, K, K) float32 flux per pixel, K odd, centre at (K-1)/2."""
@@ -65,17 +65,44 @@ class PsfModel:
             fwhm_arcsec, size_px=psf.kernel_size_px, pixel_scale_arcsec=PIXEL_SCALE_ARCSEC, e1=e1, e2=e2
         )
 
-    def convolve(self, traced: torch.Tensor, recipes: RecipeBatch) -> torch.Tensor:
-        """(B, C, N, N) arcs before the PSF -> (B, bands, N, N), on the CPU."""
-        is_round = not (np.any(recipes.psf_e1) or np.any(recipes.psf_e2))
-        if self._images is None and is_round:
-            if self._radial is None:
-                self._radial = RadialSpectra(self.profile, size_px=self.size_px, effective=self.effective)
-            fwhm = np.asarray(recipes.psf_fwhm_arcsec)
-            if self._radial.covers(fwhm):
-                return self._radial.convolve(traced, fwhm_arcsec=fwhm)
-        spectra = kernel_spectra(self.kernels(recipes), size_px=self.size_px, effective=self.effective)
-        return convolve_spectra(traced, spectra)
+    def convolve(self, traced: torch.Tensor, recipes: RecipeBatch, *, chunk_size: int = 16) -> torch.Tensor:
+        """(B, C, N, N) arcs before the PSF -> (B, bands, N, N), on the CPU, ``chunk_size`` at a time.
+
+        Round kernels come from a table, others are transformed one by one: each stamp as its own kernels are.
+        """
+        if self._convolution is None:
+            self._convolution = Convolution(
+                size_px=self.size_px,
+                kernel_size_px=self.kernel_size_px,
+                effective=self.effective,
+                chunk_size=chunk_size,
+            )
+        is_round = self._are_round(recipes)
+        if is_round.all():
+            return self._convolution.with_round(traced, kernel_of=self.profile, fwhm_arcsec=recipes.psf_fwhm_arcsec)
+        rows, others = np.flatnonzero(is_round), recipes.take(~is_round)
+        out = torch.empty(len(recipes), len(BANDS), *traced.shape[2:])
+        out[rows] = self._convolution.with_round(
+            traced[rows], kernel_of=self.profile, fwhm_arcsec=recipes.psf_fwhm_arcsec[rows]
+        )
+        out[~is_round] = self._convolution.with_any(
+            traced[~is_round], kernels_of=lambda part: self.kernels(others.take(part)), n_bands=len(BANDS)
+        )
+        return out
+
+    @property
+    def kernel_size_px(self) -> int:
+        """Pixels along a kernel's side, odd."""
+        if self._images is not None:
+            return int(self._images.shape[-1])
+        assert isinstance(self.psf, MoffatPsf | GaussianPsf)
+        return self.psf.kernel_size_px
+
+    def _are_round(self, recipes: RecipeBatch) -> np.ndarray:
+        """(B,) bool: every band's kernel is a round profile."""
+        if self._images is not None:
+            return np.zeros(len(recipes), dtype=bool)
+        return ((recipes.psf_e1 == 0) & (recipes.psf_e2 == 0)).all(axis=1)
 
 
 def with_psf_ellipticity(cutouts: CutoutSet, *, psf: PsfConfig) -> CutoutSet:

@@ -5,8 +5,6 @@ static shape, compiled, with the sources resident. `lenstronomy` is the slow ref
 recipe, same stamp, whatever else is in the batch and however many threads there are.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -39,28 +37,13 @@ class Renderer(Protocol):
 
 
 class FastRenderer:
-    """The CPU renderer, in chunks that stay in cache; chunks run in `torch.get_num_threads()` threads."""
+    """The CPU renderer; `torch.get_num_threads()` threads share a batch."""
 
     def __init__(self, source: Source, *, psf: PsfModel, config: RendererConfig, size_px: int) -> None:
         self._source, self._psf, self._config, self._size_px = source, psf, config, size_px
         self.n_channels = source.n_channels
 
     def trace(self, recipes: RecipeBatch) -> torch.Tensor:
-        return self._in_chunks(lambda chunk: self._trace_chunk(recipes.take(chunk)), len(recipes))
-
-    def observe(self, traced: torch.Tensor, *, recipes: RecipeBatch) -> torch.Tensor:
-        return self._in_chunks(lambda chunk: self._psf.convolve(traced[chunk], recipes.take(chunk)), len(recipes))
-
-    def _in_chunks(self, work: Callable[[slice], torch.Tensor], n: int) -> torch.Tensor:
-        size, threads = self._config.chunk_size, torch.get_num_threads()
-        chunks = [slice(start, min(start + size, n)) for start in range(0, n, size)]
-        if threads == 1 or len(chunks) == 1:
-            return torch.cat([work(chunk) for chunk in chunks])
-        # A pool that ends with the call: loader workers are forked, and threads do not survive a fork.
-        with ThreadPoolExecutor(min(threads, len(chunks)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return torch.cat(list(pool.map(work, chunks)))
-
-    def _trace_chunk(self, recipes: RecipeBatch) -> torch.Tensor:
         templates = self._source.templates(recipes.source_index)
         adaptive = self._config.supersampling == "adaptive"
         return trace_arcs(
@@ -74,6 +57,9 @@ class FastRenderer:
             supersampling=None if adaptive else int(self._config.supersampling),
             max_error=self._config.max_error,
         )
+
+    def observe(self, traced: torch.Tensor, *, recipes: RecipeBatch) -> torch.Tensor:
+        return self._psf.convolve(traced, recipes, chunk_size=self._config.chunk_size)
 
 
 class LenstronomyRenderer:
@@ -102,7 +88,7 @@ class LenstronomyRenderer:
 
     def _kernel(self, kernel: torch.Tensor) -> np.ndarray:
         if self._psf.effective:
-            return pixel_free_kernel(kernel, size_px=2 * self._size_px - 1).numpy()
+            return pixel_free_kernel(kernel).numpy()
         return kernel.numpy()
 
     def _unit_arc(self, recipes: RecipeBatch, i: int, *, channel: int, kernel: np.ndarray | None) -> np.ndarray:

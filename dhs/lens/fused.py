@@ -1,322 +1,338 @@
-"""The CPU ray tracer: one compiled pass per stamp, no temporaries, only the pixels that can reach the source.
+"""The CPU's ray tracer: only pixels that can see the source, no temporaries, one pass, machine code.
 
-Why its own code: numpy and torch write every intermediate of 65,536 rays to memory; here a ray lives in registers.
-Per stamp: (1) one ray per survey pixel and a rigorous bound of the pixel's footprint in the source plane (Jacobian
-eigenvalues 1 and 1 - 2 kappa, plus |gamma|) decide which pixels can see the source: about one in eight; (2) those are
-supersampled, and each sub-ray reads the template in place, bilinearly, zero beyond one pixel outside the edge.
+For each stamp, one ray a survey pixel is traced first and the pixel's footprint in the source plane bounded; pixels
+whose bound misses the source's support are dark (about nine in ten). The others get supersampling^2 rays, a block of
+BLOCK at a time so that everything stays in the first-level cache, sampled straight out of the uncopied template stack.
+The result is that of `dhs.lens.raytrace.trace_dense` (a test holds it).
 
-Every pixel is computed by the same instructions in the same order whatever else is in the batch, so a stamp's bits do
-not depend on its batch or on the number of threads. atan and atanh are polynomials (Abramowitz & Stegun 4.4.49; Cephes
-logf), good to 1e-7, because calls into the maths library would keep the loops from being vectorised; for f < 0.3
-(q > 0.954) both are power series in f, which has no cancellation and is exact at q = 1.
+Everything linear in the ray is folded into coefficients, in template pixels:
 
-The same physics in torch, dense, for the GPU and as a check: `dhs.lens.raytrace`.
-Shapes: B stamps, C channels, N survey pixels a side, S template pixels a side, K templates in the stack.
+    column = c0 + cx x + cy y - (b / f / scale) (cos(rho - phi) A + sin(rho - phi) H)
+    row    = r0 + rx x + ry y - (b / f / scale) (cos(rho - phi) H - sin(rho - phi) A)
+
+with A = atan(f x' / psi), H = atanh(f y' / psi) the SIE's deflection along its own axes x', y' (`dhs.lens.sie`),
+f = sqrt(1 - q^2), phi the lens's angle, rho the source's rotation. A and H come from polynomials that are good to
+1e-7 and have no calls and no branches, so the compiler works on 8 or 16 rays at once.
 """
 
+import math
+
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
 
+from dhs.lens.compiled import inlined, machine_code, part
 from dhs.lens.sie import CORE_ARCSEC, MAX_AXIS_RATIO
+from dhs.lens.threads import in_threads
 
-FAST = {"contract", "arcp", "nsz", "nnan", "ninf"}
-"""Everything but reassociation: sums keep their order."""
-SERIES_BELOW = np.float32(0.3)
-"""Flattening f = sqrt(1 - q^2) below which both arcs are power series (truncation 2e-9)."""
-NEAREST_PSI_ARCSEC = np.float32(1e-3)
-"""Keeps the footprint's bound finite at the lens's centre."""
-MAX_SUPERSAMPLING = 16
-"""Where adaptive supersampling ends."""
-BLUR_TEMPLATE_PX = np.float32(1.5)
-"""Bilinear interpolation spreads light by up to sqrt(2) template pixels beyond the support."""
+BLOCK = 1024
+"""Rays at once: a dozen buffers of 4 kB."""
 
+BLUR_PX = 1.5
+"""Bilinear sampling spreads a template by less than this."""
 
-@intrinsic
-def _bits(typingctx, value):  # type: ignore[no-untyped-def]
-    """The 32 bits of a float32 as an integer."""
+MIN_PSI_ARCSEC = np.float32(1e-3)
+"""The stretch is bounded no nearer to the singular centre: pixels there are kept whatever they are."""
 
-    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], context.get_value_type(types.int32))
+F = np.float32
+ZERO, ONE = F(0), F(1)
+CORE_SQUARED = F(CORE_ARCSEC**2)
+LN2, QUARTER_PI, HALF_PI = F(math.log(2)), F(math.pi / 4), F(math.pi / 2)
+TAN_PI_8, TAN_3PI_8 = F(math.tan(math.pi / 8)), F(math.tan(3 * math.pi / 8))
 
-    return types.int32(types.float32), code
+# Cephes atanf (S. Moshier): odd minimax polynomial on |z| < tan(pi/8), relative error 2e-8.
+A0, A1, A2, A3 = F(8.05374449538e-2), F(-1.38776856032e-1), F(1.99777106478e-1), F(-3.33329491539e-1)
+# atanh z = z + z^3/3 + z^5/5 ... on |z| <= 1/3: the first term left out is 2e-9 of z.
+H3, H5, H7, H9, H11, H13, H15 = (F(1 / n) for n in (3, 5, 7, 9, 11, 13, 15))
 
-
-@intrinsic
-def _float(typingctx, value):  # type: ignore[no-untyped-def]
-    """The float32 of 32 bits."""
-
-    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], context.get_value_type(types.float32))
-
-    return types.float32(types.int32), code
+# Columns of the coefficients.
+LENS_X, LENS_Y, COS, SIN, AXIS_RATIO, FLATTENING = range(6)
+C0, CX, CY, CA, CH, R0, RX, RY, RA, RH = range(6, 16)
+STRENGTH, SHEAR, REACH = range(16, 19)
+N_COEFFICIENTS = 19
 
 
-@njit(fastmath=FAST, inline="always")
-def _log(x):  # type: ignore[no-untyped-def]
-    """Natural logarithm of a positive normal float32 (Cephes logf; 1e-7)."""
-    bits = _bits(x)
-    exponent = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
-    z = _float(bits - (exponent << np.int32(23))) - np.float32(1)
-    y = np.float32(7.0376836292e-2) * z - np.float32(1.1514610310e-1)
-    y = y * z + np.float32(1.1676998740e-1)
-    y = y * z - np.float32(1.2420140846e-1)
-    y = y * z + np.float32(1.4249322787e-1)
-    y = y * z - np.float32(1.6668057665e-1)
-    y = y * z + np.float32(2.0000714765e-1)
-    y = y * z - np.float32(2.4999993993e-1)
-    y = y * z + np.float32(3.3333331174e-1)
-    zz = z * z
-    e = np.float32(exponent)
-    y = y * z * zz - np.float32(2.12194440e-4) * e - np.float32(0.5) * zz
-    return z + y + np.float32(0.693359375) * e
+def coefficients(
+    lens: np.ndarray, *, placement: np.ndarray, template_scale_arcsec: float, template_size_px: int
+) -> np.ndarray:
+    """(B, N_COEFFICIENTS) float32, computed in float64.
+
+    ``lens`` (7, B): theta_E, q, phi, gamma1, gamma2, x, y; ``placement`` (4, B): source x, y, rotation, support
+    radius. Angles rad, the rest arcsec.
+    """
+    theta_e, axis_ratio, phi, gamma1, gamma2, x, y = lens.astype(np.float64)
+    source_x, source_y, rotation, support = placement.astype(np.float64)
+    q = np.minimum(axis_ratio, MAX_AXIS_RATIO)
+    flattening = np.sqrt((1 - q) * (1 + q))
+    scale, centre = template_scale_arcsec, (template_size_px - 1) / 2
+    cos, sin = np.cos(rotation) / scale, np.sin(rotation) / scale
+    strength = theta_e * np.sqrt(q)
+    along = strength / flattening * np.cos(rotation - phi) / scale
+    across = strength / flattening * np.sin(rotation - phi) / scale
+    columns = {
+        LENS_X: x,
+        LENS_Y: y,
+        COS: np.cos(phi),
+        SIN: np.sin(phi),
+        AXIS_RATIO: q,
+        FLATTENING: flattening,
+        C0: centre - cos * source_x - sin * source_y,
+        CX: cos * (1 - gamma1) - sin * gamma2,
+        CY: sin * (1 + gamma1) - cos * gamma2,
+        CA: -along,
+        CH: -across,
+        R0: centre - cos * source_y + sin * source_x,
+        RX: -sin * (1 - gamma1) - cos * gamma2,
+        RY: cos * (1 + gamma1) + sin * gamma2,
+        RA: across,
+        RH: -along,
+        STRENGTH: strength,
+        SHEAR: np.hypot(gamma1, gamma2),
+        REACH: support / scale + BLUR_PX,
+    }
+    return np.ascontiguousarray(np.stack([columns[i] for i in range(N_COEFFICIENTS)], axis=1).astype(np.float32))
 
 
-@njit(fastmath=FAST, inline="always")
-def _atan_ratio(above, below):  # type: ignore[no-untyped-def]
-    """atan(above / below) for below > 0 (Abramowitz & Stegun 4.4.49; 2e-8)."""
-    size = abs(above)
-    swap = size > below
-    t = (below if swap else size) / (size if swap else below)
-    z = t * t
-    p = np.float32(0.0028662257) * z - np.float32(0.0161657367)
-    p = p * z + np.float32(0.0429096138)
-    p = p * z - np.float32(0.0752896400)
-    p = p * z + np.float32(0.1065626393)
-    p = p * z - np.float32(0.1420889944)
-    p = p * z + np.float32(0.1999355085)
-    p = p * z - np.float32(0.3333314528)
-    angle = p * z * t + t
-    angle = np.float32(1.5707963267948966) - angle if swap else angle
-    return -angle if above < np.float32(0) else angle
+def trace_culled(
+    stack: np.ndarray,
+    *,
+    row: np.ndarray,
+    lens: np.ndarray,
+    placement: np.ndarray,
+    template_scale_arcsec: float,
+    size_px: int,
+    pixel_scale_arcsec: float,
+    ladder: tuple[int, ...],
+    max_error: float,
+) -> np.ndarray:
+    """(B, C, N, N) float32 flux per survey pixel of the templates ``stack`` (K, C, S, S) float32 at ``row`` (B,).
+
+    ``lens`` and ``placement`` as in `coefficients`. ``ladder`` (4,) traces every pixel in reach at 4 x 4. A longer one
+    climbs: a pixel goes on to the next step while it, or a neighbour, changed by more than ``max_error`` of the
+    stamp's brightest pixel in the last one (the neighbours because a caustic that runs through one pixel's corner may
+    fall between the rays of the next). Runs on torch's number of threads, with the same bits for any.
+    """
+    assert max(ladder) ** 2 <= BLOCK
+    channels, template_size = stack.shape[1], stack.shape[-1]
+    numbers = coefficients(
+        lens, placement=placement, template_scale_arcsec=template_scale_arcsec, template_size_px=template_size
+    )
+    flat = np.ascontiguousarray(stack).reshape(-1)
+    first = np.asarray(row, np.int64) * channels * template_size**2
+    axis = ((np.arange(size_px) - (size_px - 1) / 2) * pixel_scale_arcsec).astype(np.float32)
+    offsets = np.concatenate([((np.arange(n) + 0.5) / n - 0.5) * pixel_scale_arcsec for n in ladder])
+    out = np.empty((len(row), channels, size_px, size_px), np.float32)
+
+    def work(chosen: slice) -> None:
+        trace_stamps(
+            flat,
+            first[chosen],
+            template_size,
+            numbers[chosen],
+            axis,
+            np.array(ladder, np.int64),
+            offsets.astype(np.float32),
+            template_scale_arcsec,
+            (pixel_scale_arcsec / template_scale_arcsec) ** 2,
+            max_error,
+            out[chosen],
+        )
+
+    in_threads(work, len(row))
+    return out
 
 
-@njit(fastmath=FAST, inline="always")
-def _deflection(major, minor, psi, flattening, strength, b, is_series):  # type: ignore[no-untyped-def]
-    """SIE deflection along its own axes (`dhs.lens.sie`)."""
-    if is_series:
-        inverse = np.float32(1) / psi
-        u, v = major * inverse, minor * inverse
-        z, w = flattening * flattening * u * u, flattening * flattening * v * v
-        # atan(fu)/f = u (1 - z/3 + z^2/5 - ...), atanh(fv)/f = v (1 + w/3 + w^2/5 + ...)
-        a = np.float32(1 / 13) - z * np.float32(1 / 15)
-        a = np.float32(1 / 11) - z * a
-        a = np.float32(1 / 9) - z * a
-        a = np.float32(1 / 7) - z * a
-        a = np.float32(1 / 5) - z * a
-        a = np.float32(1 / 3) - z * a
-        h = np.float32(1 / 13) + w * np.float32(1 / 15)
-        h = np.float32(1 / 11) + w * h
-        h = np.float32(1 / 9) + w * h
-        h = np.float32(1 / 7) + w * h
-        h = np.float32(1 / 5) + w * h
-        h = np.float32(1 / 3) + w * h
-        return b * u * (np.float32(1) - z * a), b * v * (np.float32(1) + w * h)
-    along = flattening * minor
-    half_log = np.float32(0.5) * _log((psi + along) / (psi - along))
-    return strength * _atan_ratio(flattening * major, psi), strength * half_log
+@inlined
+def _atan_ratio(numerator, denominator):  # type: ignore[no-untyped-def]
+    """atan(numerator / denominator) for a positive denominator, with one division."""
+    size = abs(numerator)
+    steep, diagonal = size > TAN_3PI_8 * denominator, size > TAN_PI_8 * denominator
+    top = -denominator if steep else (size - denominator if diagonal else size)
+    bottom = size if steep else (size + denominator if diagonal else denominator)
+    start = HALF_PI if steep else (QUARTER_PI if diagonal else ZERO)
+    z = top / bottom
+    z2 = z * z
+    angle = start + ((((A0 * z2 + A1) * z2 + A2) * z2 + A3) * z2 * z + z)
+    return -angle if numerator < ZERO else angle
 
 
-@njit(fastmath=FAST, error_model="numpy", inline="always")
-def _system(lens, placement, pixel_scale, template_scale, template_px):  # type: ignore[no-untyped-def]
-    """What every ray of a stamp needs, as float32 scalars."""
-    q = min(lens[1], np.float32(MAX_AXIS_RATIO))
-    flattening = np.sqrt((np.float32(1) - q) * (np.float32(1) + q))
-    b = lens[0] * np.sqrt(q)
-    return (
-        q, b, flattening, b / flattening,
-        np.float32(np.cos(lens[2])), np.float32(np.sin(lens[2])), lens[3], lens[4], lens[5], lens[6],
-        placement[0], placement[1],
-        np.float32(np.cos(placement[2])), np.float32(np.sin(placement[2])),
-        np.float32(1) / template_scale, np.float32(template_px - 1) * np.float32(0.5),
-        placement[3] + BLUR_TEMPLATE_PX * template_scale, pixel_scale,
-    )  # fmt: skip
+@inlined
+def _atanh_ratio(numerator, denominator):  # type: ignore[no-untyped-def]
+    """atanh(numerator / denominator), |numerator| < denominator, with one division.
+
+    atanh v = ln(s) / 2 + atanh z, z = ((1-s) + (1+s) v) / ((1+s) + (1-s) v), for s = 4^k near (1+v) / (1-v).
+    """
+    size = abs(numerator)
+    plus, minus = denominator + size, denominator - size
+    s, start = ONE, ZERO
+    if plus > F(2) * minus:
+        s, start = F(4), LN2
+    if plus > F(8) * minus:
+        s, start = F(16), F(2) * LN2
+    if plus > F(32) * minus:
+        s, start = F(64), F(3) * LN2
+    if plus > F(128) * minus:
+        s, start = F(256), F(4) * LN2
+    z = ((ONE - s) * denominator + (ONE + s) * size) / ((ONE + s) * denominator + (ONE - s) * size)
+    z2 = z * z
+    tail = H3 + z2 * (H5 + z2 * (H7 + z2 * (H9 + z2 * (H11 + z2 * (H13 + z2 * H15)))))
+    value = start + (z + z * z2 * tail)
+    return -value if numerator < ZERO else value
 
 
-@njit(fastmath=FAST, error_model="numpy", inline="always")
-def _source_offset(x, y, system):  # type: ignore[no-untyped-def]
-    """The ray's place in the source plane from the source's centre, arcsec, and its elliptical radius psi."""
-    q, b, flattening, strength, cos, sin, gamma1, gamma2, lens_x, lens_y, source_x, source_y = system[:12]
-    dx, dy = x - lens_x, y - lens_y
-    major, minor = cos * dx + sin * dy, cos * dy - sin * dx
-    psi = np.sqrt(q * q * major * major + minor * minor + np.float32(CORE_ARCSEC * CORE_ARCSEC))
-    along, across = _deflection(major, minor, psi, flattening, strength, b, flattening < SERIES_BELOW)
-    beta_x = x - (cos * along - sin * across) - (gamma1 * x + gamma2 * y) - source_x
-    beta_y = y - (sin * along + cos * across) - (gamma2 * x - gamma1 * y) - source_y
-    return beta_x, beta_y, psi
+@part
+def _to_template(x, y, n, p, column, row):  # type: ignore[no-untyped-def]
+    """Rays x, y (arcsec) to template pixels."""
+    lens_x, lens_y, cos, sin, q, flattening = p[LENS_X], p[LENS_Y], p[COS], p[SIN], p[AXIS_RATIO], p[FLATTENING]
+    c0, cx, cy, ca, ch = p[C0], p[CX], p[CY], p[CA], p[CH]
+    r0, rx, ry, ra, rh = p[R0], p[RX], p[RY], p[RA], p[RH]
+    for i in range(n):
+        dx, dy = x[i] - lens_x, y[i] - lens_y
+        major, minor = cos * dx + sin * dy, cos * dy - sin * dx
+        flat = q * major
+        psi = np.sqrt(flat * flat + minor * minor + CORE_SQUARED)
+        a = _atan_ratio(flattening * major, psi)
+        h = _atanh_ratio(flattening * minor, psi)
+        column[i] = c0 + cx * x[i] + cy * y[i] + ca * a + ch * h
+        row[i] = r0 + rx * x[i] + ry * y[i] + ra * a + rh * h
 
 
-@njit(nogil=True, fastmath=FAST, error_model="numpy")
-def _find_reachable(keep, system):  # type: ignore[no-untyped-def]
-    """Set ``keep`` (N, N): may the pixel's footprint in the source plane touch the source's support?"""
-    size_px = keep.shape[0]
-    b, gamma1, gamma2, reach, pixel_scale = system[1], system[6], system[7], system[16], system[17]
-    middle = np.float32(size_px - 1) * np.float32(0.5)
-    half_diagonal = pixel_scale * np.float32(0.7071067811865476)
-    shear = np.sqrt(gamma1 * gamma1 + gamma2 * gamma2)
-    for j in range(size_px):
-        y = (np.float32(j) - middle) * pixel_scale
-        for i in range(size_px):
-            beta_x, beta_y, psi = _source_offset((np.float32(i) - middle) * pixel_scale, y, system)
-            two_kappa = b / max(psi - half_diagonal, NEAREST_PSI_ARCSEC)
-            limit = reach + half_diagonal * (max(abs(two_kappa - np.float32(1)), np.float32(1)) + shear)
-            keep[j, i] = beta_x * beta_x + beta_y * beta_y <= limit * limit
+@part
+def _pixels_in_reach(axis, p, template_size, template_scale, column, row, y, excess, pixels):  # type: ignore[no-untyped-def]
+    """Fills ``pixels`` with those whose footprint may touch the source's support; returns how many.
+
+    Footprint: half the pixel's diagonal times the bound of `dhs.lens.sie.max_stretch`.
+    """
+    n_px = axis.size
+    half_diagonal = (axis[1] - axis[0]) * F(0.5**0.5)
+    half_diagonal_px = half_diagonal / template_scale
+    centre = F(0.5) * F(template_size - 1)
+    lens_x, lens_y, cos, sin, q = p[LENS_X], p[LENS_Y], p[COS], p[SIN], p[AXIS_RATIO]
+    strength, shear, reach = p[STRENGTH], p[SHEAR], p[REACH]
+    found = 0
+    for line in range(n_px):
+        for i in range(n_px):
+            y[i] = axis[line]
+        _to_template(axis, y, n_px, p, column, row)
+        for i in range(n_px):
+            dx, dy = axis[i] - lens_x, axis[line] - lens_y
+            flat, minor = q * (cos * dx + sin * dy), cos * dy - sin * dx
+            psi = max(np.sqrt(flat * flat + minor * minor + CORE_SQUARED) - half_diagonal, MIN_PSI_ARCSEC)
+            stretch = max(abs(strength / psi - ONE), ONE) + shear
+            radius = reach + half_diagonal_px * stretch
+            u, v = column[i] - centre, row[i] - centre
+            excess[i] = u * u + v * v - radius * radius
+        for i in range(n_px):
+            pixels[found] = line * n_px + i
+            found += 1 if excess[i] <= ZERO else 0
+    return found
 
 
-@njit(nogil=True, fastmath=FAST, error_model="numpy")
-def _set_rays(rays, supersampling, pixel_scale):  # type: ignore[no-untyped-def]
-    """Set ``rays`` (2, at least supersampling^2) to the offsets of the uniform sub-pixel centres, arcsec."""
-    step = pixel_scale / np.float32(supersampling)
-    first = np.float32(supersampling - 1) * np.float32(0.5)
-    for s in range(supersampling * supersampling):
-        rays[0, s] = (np.float32(s % supersampling) - first) * step
-        rays[1, s] = (np.float32(s // supersampling) - first) * step
+@part
+def _weights(column, row, n, template_size, corner, left, right, below, above):  # type: ignore[no-untyped-def]
+    """Bilinear weights ``max(0, 1 - |coordinate - pixel|)`` and the lower left pixel of each ray."""
+    last = F(template_size - 2)
+    width = np.int32(template_size)
+    for i in range(n):
+        x, y = column[i], row[i]
+        column0 = min(max(np.floor(x), ZERO), last)
+        row0 = min(max(np.floor(y), ZERO), last)
+        left[i], right[i] = max(ONE - abs(x - column0), ZERO), max(ONE - abs(x - column0 - ONE), ZERO)
+        below[i], above[i] = max(ONE - abs(y - row0), ZERO), max(ONE - abs(y - row0 - ONE), ZERO)
+        corner[i] = np.int32(row0) * width + np.int32(column0)
 
 
-@njit(nogil=True, fastmath=FAST, error_model="numpy")
-def _pixel(out, j, i, size_px, template, system, rays, n_sub, work):  # type: ignore[no-untyped-def]
-    """Set ``out`` (C,) to the flux of pixel (j, i): the mean over ``n_sub`` ``rays``; ``work`` (3, at least n_sub)."""
-    turn_cos, turn_sin, to_px, centre, pixel_scale = system[12], system[13], system[14], system[15], system[17]
-    middle = np.float32(size_px - 1) * np.float32(0.5)
-    x0, y0 = (np.float32(i) - middle) * pixel_scale, (np.float32(j) - middle) * pixel_scale
-    columns, lines, values = work[0], work[1], work[2]
-    low, high = centre, centre
-    for s in range(n_sub):
-        beta_x, beta_y, _ = _source_offset(x0 + rays[0, s], y0 + rays[1, s], system)
-        columns[s] = (turn_cos * beta_x + turn_sin * beta_y) * to_px + centre
-        lines[s] = (turn_cos * beta_y - turn_sin * beta_x) * to_px + centre
-    for s in range(n_sub):
-        low = min(low, min(columns[s], lines[s]))
-        high = max(high, max(columns[s], lines[s]))
-    inside = low >= np.float32(0) and high < np.float32(template.shape[1] - 1)
-    weight = (pixel_scale * to_px) * (pixel_scale * to_px) / np.float32(n_sub)
-    for c in range(template.shape[0]):
-        if inside:
-            _interpolate_inside(template[c], columns, lines, values, n_sub)
-        else:
-            _interpolate_anywhere(template[c], columns, lines, values, n_sub)
-        total = np.float32(0)
-        for s in range(n_sub):
-            total += values[s]
-        out[c] = total * weight
+@part
+def _mean_sample(stack, first, template_size, corner, left, right, below, above, start, n):  # type: ignore[no-untyped-def]
+    """Mean of the n rays from ``start`` on, of the template at ``first``."""
+    total = ZERO
+    for i in range(start, start + n):
+        lower = np.uint64(first + corner[i])
+        upper = lower + np.uint64(template_size)
+        total += below[i] * (left[i] * stack[lower] + right[i] * stack[lower + np.uint64(1)]) + above[i] * (
+            left[i] * stack[upper] + right[i] * stack[upper + np.uint64(1)]
+        )
+    return total / F(n)
 
 
-@njit(nogil=True, fastmath=FAST, error_model="numpy", inline="always")
-def _interpolate_inside(template, columns, lines, values, n_sub):  # type: ignore[no-untyped-def]
-    """Bilinear ``values`` at points whose four neighbours are all in the template."""
-    flat, width = template.reshape(-1), np.int32(template.shape[1])
-    for s in range(n_sub):
-        i0, j0 = np.int32(columns[s]), np.int32(lines[s])
-        wx, wy = columns[s] - np.float32(i0), lines[s] - np.float32(j0)
-        corner = j0 * width + i0
-        below = flat[corner] + wx * (flat[corner + 1] - flat[corner])
-        above = flat[corner + width] + wx * (flat[corner + width + 1] - flat[corner + width])
-        values[s] = below + wy * (above - below)
+@part
+def _fill_rays(pixels, start, n, axis, offset, n_offset, x, y):  # type: ignore[no-untyped-def]
+    """Sub-rays of the n pixels from ``start`` on."""
+    n_px = axis.size
+    ray = 0
+    for i in range(start, start + n):
+        centre_x, centre_y = axis[pixels[i] % n_px], axis[pixels[i] // n_px]
+        for j in range(n_offset):
+            for k in range(n_offset):
+                x[ray], y[ray] = centre_x + offset[k], centre_y + offset[j]
+                ray += 1
 
 
-@njit(nogil=True, fastmath=FAST, error_model="numpy", inline="always")
-def _interpolate_anywhere(template, columns, lines, values, n_sub):  # type: ignore[no-untyped-def]
-    """Bilinear ``values`` at any points; light falls to zero one pixel beyond the template's edge."""
-    last = template.shape[0] - 1
-    low, high = np.float32(-1), np.float32(last + 1)
-    for s in range(n_sub):
-        x, y = min(max(columns[s], low), high), min(max(lines[s], low), high)
-        fx, fy = np.floor(x), np.floor(y)
-        i0, j0 = np.int32(fx), np.int32(fy)
-        wx, wy = x - fx, y - fy
-        left = np.float32(1) - wx if i0 >= 0 and i0 <= last else np.float32(0)
-        right = wx if i0 + 1 <= last else np.float32(0)
-        bottom = np.float32(1) - wy if j0 >= 0 and j0 <= last else np.float32(0)
-        top = wy if j0 + 1 <= last else np.float32(0)
-        i1, j1 = min(i0 + 1, last), min(j0 + 1, last)
-        i0, j0 = min(max(i0, 0), last), min(max(j0, 0), last)
-        below = left * template[j0, i0] + right * template[j0, i1]
-        above = left * template[j1, i0] + right * template[j1, i1]
-        values[s] = bottom * below + top * above
+@part
+def _climbs(before, after, pixels, n, n_px, limit, mark, next_pixels):  # type: ignore[no-untyped-def]
+    """Fills ``next_pixels`` with those of ``pixels`` that changed by more than ``limit``, or have a neighbour that did."""
+    for i in range(n):
+        mark[pixels[i]] = 0
+    for i in range(n):
+        changed = False
+        for channel in range(after.shape[0]):
+            value = after[channel, pixels[i]]
+            changed |= abs(value - before[channel, pixels[i]]) > limit
+        if changed:
+            line, place = pixels[i] // n_px, pixels[i] % n_px
+            for j in range(max(line - 1, 0), min(line + 2, n_px)):
+                for k in range(max(place - 1, 0), min(place + 2, n_px)):
+                    mark[j * n_px + k] = 1
+    found = 0
+    for i in range(n):
+        next_pixels[found] = pixels[i]
+        found += 1 if mark[pixels[i]] == 1 else 0
+    return found
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def trace_culled(  # type: ignore[no-untyped-def]
-    images, stack, row, lens, placement, pixel_scale, supersampling, template_scale
+@machine_code(
+    "void(float32[::1], int64[::1], int64, float32[:,::1], float32[::1], int64[::1], float32[::1], float64, float64,"
+    " float64, float32[:,:,:,::1])"
+)
+def trace_stamps(  # type: ignore[no-untyped-def]
+    stack, first, template_size, numbers, axis, ladder, offsets, template_scale, flux_factor, max_error, out
 ):
-    """Write the lensed unit-flux sources of B stamps into ``images`` (B, C, N, N) float32, flux per survey pixel.
-
-    ``stack`` (K, C, S, S) float32, ``row`` (B,) int64 into it; ``lens`` (B, 7) float32: theta_E, q, phi, gamma1,
-    gamma2, x, y; ``placement`` (B, 4) float32: source x, y, rotation, support radius. Angles rad, the rest arcsec.
-    """
-    size_px = images.shape[2]
-    keep = np.empty((size_px, size_px), np.uint8)
-    n_sub = supersampling * supersampling
-    rays, work = np.empty((2, n_sub), np.float32), np.empty((3, n_sub), np.float32)
-    _set_rays(rays, supersampling, pixel_scale)
-    flux = np.empty(images.shape[1], np.float32)
-    for k in range(len(row)):
-        template = stack[row[k]]
-        system = _system(lens[k], placement[k], pixel_scale, template_scale, template.shape[1])
-        _find_reachable(keep, system)
-        for j in range(size_px):
-            for i in range(size_px):
-                if keep[j, i]:
-                    _pixel(flux, j, i, size_px, template, system, rays, n_sub, work)
-                    images[k, :, j, i] = flux
-                else:
-                    images[k, :, j, i] = 0
-
-
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def trace_adaptive(  # type: ignore[no-untyped-def]
-    images, stack, row, lens, placement, pixel_scale, max_error, template_scale
-):
-    """As `trace_culled`, but a pixel is supersampled until its estimated error is below ``max_error`` of the peak.
-
-    Every pixel that can see the source gets 2x2 and 4x4 rays, then 8x8 and 16x16 where the last doubling changed it or
-    a neighbour by more than ``max_error`` (a doubling leaves about a fifth of its own change).
-    """
-    size_px, channels = images.shape[2], images.shape[1]
-    keep = np.empty((size_px, size_px), np.uint8)
-    work = np.empty((3, MAX_SUPERSAMPLING * MAX_SUPERSAMPLING), np.float32)
-    rays = np.empty((4, 2, MAX_SUPERSAMPLING * MAX_SUPERSAMPLING), np.float32)
-    for level in range(4):
-        _set_rays(rays[level], 2 << level, pixel_scale)
-    flux = np.empty(channels, np.float32)
-    change = np.zeros((size_px, size_px), np.float32)
-    todo = np.empty((size_px, size_px), np.uint8)
-    for k in range(len(row)):
-        template, image = stack[row[k]], images[k]
-        system = _system(lens[k], placement[k], pixel_scale, template_scale, template.shape[1])
-        _find_reachable(keep, system)
-        image[:] = 0
-        peak = np.float32(0)
-        for j in range(size_px):
-            for i in range(size_px):
-                if keep[j, i]:
-                    _pixel(flux, j, i, size_px, template, system, rays[0], 4, work)
-                    image[:, j, i] = flux
-                    _pixel(flux, j, i, size_px, template, system, rays[1], 16, work)
-                    change[j, i] = np.abs(flux - image[:, j, i]).max()
-                    image[:, j, i] = flux
-                    peak = max(peak, flux.max())
-        for level in (2, 3):
-            _mark_changing(todo, change, keep, max_error * peak)
-            for j in range(size_px):
-                for i in range(size_px):
-                    if todo[j, i]:
-                        _pixel(flux, j, i, size_px, template, system, rays[level], 4 << (2 * level), work)
-                        change[j, i] = np.abs(flux - image[:, j, i]).max()
-                        image[:, j, i] = flux
-
-
-@njit(nogil=True, fastmath=FAST)
-def _mark_changing(todo, change, keep, threshold):  # type: ignore[no-untyped-def]
-    """Set ``todo`` where the pixel or one of its eight neighbours changed by more than ``threshold``.
-
-    The neighbours because a caustic that runs through one pixel's corner may fall between the rays of the next.
-    """
-    size_px = keep.shape[0]
-    todo[:] = 0
-    for j in range(size_px):
-        for i in range(size_px):
-            if keep[j, i] and change[j, i] > threshold:
-                for y in range(max(j - 1, 0), min(j + 2, size_px)):
-                    for x in range(max(i - 1, 0), min(i + 2, size_px)):
-                        todo[y, x] = keep[y, x]
+    """Stamps of (B, channels, N, N) ``out``: see `trace_culled`. ``first`` (B,) points into the flat ``stack``."""
+    n_px, channels = axis.size, out.shape[1]
+    pixels, next_pixels = np.empty(n_px * n_px + 1, np.int32), np.empty(n_px * n_px + 1, np.int32)
+    mark = np.empty(n_px * n_px, np.uint8)
+    before = np.empty((channels, n_px * n_px), np.float32)
+    width = max(BLOCK, n_px)
+    x, y, column, row = np.empty(width, F), np.empty(width, F), np.empty(width, F), np.empty(width, F)
+    left, right, below, above = np.empty(BLOCK, F), np.empty(BLOCK, F), np.empty(BLOCK, F), np.empty(BLOCK, F)
+    corner = np.empty(BLOCK, np.int32)
+    for stamp in range(len(first)):
+        p = numbers[stamp]
+        image = out[stamp].reshape(channels, n_px * n_px)
+        image[:] = ZERO
+        n = _pixels_in_reach(axis, p, template_size, F(template_scale), column, row, y, x, pixels)
+        offset_start = 0
+        for step in range(len(ladder)):
+            n_offset = ladder[step]
+            offset = offsets[offset_start : offset_start + n_offset]
+            offset_start += n_offset
+            if step > 0:
+                for channel in range(channels):
+                    for i in range(n):
+                        before[channel, pixels[i]] = image[channel, pixels[i]]
+            rays_each = n_offset * n_offset
+            at_once = BLOCK // rays_each
+            for start in range(0, n, at_once):
+                m = min(at_once, n - start)
+                _fill_rays(pixels, start, m, axis, offset, n_offset, x, y)
+                _to_template(x, y, m * rays_each, p, column, row)
+                _weights(column, row, m * rays_each, template_size, corner, left, right, below, above)
+                for channel in range(channels):
+                    here = first[stamp] + channel * template_size * template_size
+                    for i in range(m):
+                        image[channel, pixels[start + i]] = F(flux_factor) * _mean_sample(
+                            stack, here, template_size, corner, left, right, below, above, i * rays_each, rays_each
+                        )
+            if 0 < step < len(ladder) - 1:
+                limit = F(max_error) * image.max()
+                n = _climbs(before, image, pixels, n, n_px, limit, mark, next_pixels)
+                for i in range(n):
+                    pixels[i] = next_pixels[i]

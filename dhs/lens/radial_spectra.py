@@ -1,72 +1,102 @@
 """Spectra of round kernels from a table over FWHM: three kernel FFTs a stamp would cost as much as the images' own.
 
-A round profile has one parameter, so its (real) spectrum is tabulated at steps of 1% in FWHM and interpolated by a
-cubic: 1e-7 of the peak from the kernel's own FFT (a test holds it). The table is built once, 12 ms and 4 MB.
+A kernel that is even in x and y has a real spectrum that is even in kx and ky: a quarter of it says all. Nodes lie on
+a fixed grid of ln FWHM and are computed in float64 when first needed, each by itself, so the table does not depend on
+what was asked before. Between nodes: Lagrange's cubic, in error by less than 1e-7 of the peak (a test holds it).
 """
 
-import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 
+from dhs.lens.compiled import machine_code
 from dhs.lens.psf import kernel_spectra
 
-FWHM_LOW_ARCSEC, FWHM_HIGH_ARCSEC = 0.3, 6.0
-"""Seeing on the ground lies between; outside, kernels are transformed one by one."""
-STEP = 0.01
+STEP = 0.02
 """In ln(FWHM)."""
 
 
+class Interpolation(NamedTuple):
+    """Where the spectra of (B, bands) kernels are to be found."""
+
+    table: np.ndarray
+    """(nodes, H, H) float32 quarter spectra, H = L // 2 + 1."""
+    node: np.ndarray
+    """(B, bands) int64: the first of four rows of ``table``."""
+    weight: np.ndarray
+    """(B, bands, 4) float32."""
+
+
 class RadialSpectra:
-    """Spectra of ``kernel_of(fwhm)`` for any FWHM in range; the kernels are round and centred."""
+    """Spectra of ``kernel_of(fwhm)`` for any FWHM, for transforms of one ``length``."""
 
-    def __init__(self, kernel_of: Callable[[torch.Tensor], torch.Tensor], *, size_px: int, effective: bool) -> None:
-        n_nodes = math.ceil(math.log(FWHM_HIGH_ARCSEC / FWHM_LOW_ARCSEC) / STEP) + 4
-        self._first = math.log(FWHM_LOW_ARCSEC) - STEP
-        fwhm = torch.exp(self._first + STEP * torch.arange(n_nodes, dtype=torch.float64)).float()
-        parts = [kernel_spectra(kernel_of(some), size_px=size_px, effective=effective).real for some in fwhm.split(32)]
-        self._table = torch.cat(parts).contiguous().numpy()
+    def __init__(
+        self, kernel_of: Callable[[torch.Tensor], torch.Tensor], *, size_px: int, effective: bool, length: int
+    ) -> None:
+        """``kernel_of``: (n,) float64 FWHM in arcsec to (n, K, K) kernels, round and centred."""
+        self._kernel_of, self._size_px, self._effective, self.length = kernel_of, size_px, effective, length
+        self._first, self._table = 0, np.zeros((0, length // 2 + 1, length // 2 + 1), np.float32)
 
-    def covers(self, fwhm_arcsec: np.ndarray) -> bool:
-        """Whether every FWHM lies in the table."""
-        return bool((fwhm_arcsec >= FWHM_LOW_ARCSEC).all() and (fwhm_arcsec <= FWHM_HIGH_ARCSEC).all())
-
-    def convolve(self, images: torch.Tensor, *, fwhm_arcsec: np.ndarray) -> torch.Tensor:
-        """(B, C, N, N) images with kernels of (B, bands) ``fwhm_arcsec``: (B, bands, N, N); C is 1 or bands."""
-        size, length = images.shape[-1], self._table.shape[1]
-        spectra = torch.fft.rfft2(images, s=(length, length)).numpy()
-        place = (np.log(fwhm_arcsec.astype(np.float64)) - self._first) / STEP
+    def at(self, fwhm_arcsec: np.ndarray) -> Interpolation:
+        """Of FWHM (B, bands) arcsec; ValueError where one is not a positive number."""
+        if not np.all((fwhm_arcsec > 0) & np.isfinite(fwhm_arcsec)):
+            raise ValueError(f"psf_fwhm_arcsec from {np.min(fwhm_arcsec)} to {np.max(fwhm_arcsec)}: must be above 0")
+        place = np.log(np.asarray(fwhm_arcsec, np.float64)) / STEP
         node = np.floor(place).astype(np.int64)
-        t = (place - node).astype(np.float32)
+        self._extend(int(node.min()) - 1, int(node.max()) + 3)
+        t = place - node
         # Lagrange's cubic through the nodes -1, 0, 1, 2.
-        weights = np.stack(
-            [
-                -t * (t - 1) * (t - 2) / 6,
-                (t + 1) * (t - 1) * (t - 2) / 2,
-                -(t + 1) * t * (t - 2) / 2,
-                (t + 1) * t * (t - 1) / 6,
-            ],
-            axis=-1,
-        ).astype(np.float32)
-        product = np.empty((*fwhm_arcsec.shape, length, length // 2 + 1), np.complex64)
-        _multiply(product, spectra, self._table, node - 1, weights)
-        half = torch.fft.ifft(torch.from_numpy(product), dim=-2)[..., :size, :]
-        return torch.fft.irfft(half, n=length, dim=-1)[..., :size]
+        weights = [
+            -t * (t - 1) * (t - 2) / 6,
+            (t + 1) * (t - 1) * (t - 2) / 2,
+            -(t + 1) * t * (t - 2) / 2,
+            (t + 1) * t * (t - 1) / 6,
+        ]
+        return Interpolation(self._table, node - 1 - self._first, np.stack(weights, axis=-1).astype(np.float32))
+
+    def _extend(self, low: int, high: int) -> None:
+        """Make the table cover the nodes [low, high)."""
+        if len(self._table) == 0:
+            self._first, self._table = low, self._nodes(low, high)
+        if low < self._first:
+            self._first, self._table = low, np.concatenate([self._nodes(low, self._first), self._table])
+        last = self._first + len(self._table)
+        if high > last:
+            self._table = np.concatenate([self._table, self._nodes(last, high)])
+
+    def _nodes(self, low: int, high: int) -> np.ndarray:
+        fwhm = torch.exp(STEP * torch.arange(low, high, dtype=torch.float64))
+        spectra = [
+            kernel_spectra(self._kernel_of(one), size_px=self._size_px, effective=self._effective, length=self.length)
+            for one in fwhm.split(1)
+        ]
+        quarter = torch.cat(spectra).real[:, : self.length // 2 + 1]
+        return quarter.to(torch.float32).numpy()
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz", "nnan", "ninf"})
-def _multiply(product, spectra, table, node, weights):  # type: ignore[no-untyped-def]
-    """product[b, band] = spectra[b, band or 0] * sum_m weights[b, band, m] table[node[b, band] + m]."""
+@machine_code("void(complex64[:,:,:,::1], complex64[:,:,:,::1], float32[:,:,::1], int64[:,::1], float32[:,:,::1])")
+def multiply_radial(product, spectra, table, node, weight):  # type: ignore[no-untyped-def]
+    """``product`` (B, bands, L, H) = ``spectra`` (B, C, L, H) times the kernels' spectra, interpolated in ``table``."""
+    length, half = product.shape[2], product.shape[3]
     n_channels = spectra.shape[1]
+    kernel = np.empty(half, np.float32)
     for b in range(product.shape[0]):
         for band in range(product.shape[1]):
-            channel = band if n_channels > 1 else 0
             first = node[b, band]
-            w0, w1, w2, w3 = weights[b, band, 0], weights[b, band, 1], weights[b, band, 2], weights[b, band, 3]
-            for y in range(product.shape[2]):
-                for x in range(product.shape[3]):
-                    h = w0 * table[first, y, x] + w1 * table[first + 1, y, x]
-                    h += w2 * table[first + 2, y, x] + w3 * table[first + 3, y, x]
-                    product[b, band, y, x] = spectra[b, channel, y, x] * h
+            w0, w1, w2, w3 = weight[b, band, 0], weight[b, band, 1], weight[b, band, 2], weight[b, band, 3]
+            image, out = spectra[b, band % n_channels], product[b, band]
+            for ky in range(half):
+                for kx in range(half):
+                    kernel[kx] = (
+                        w0 * table[first, ky, kx]
+                        + w1 * table[first + 1, ky, kx]
+                        + w2 * table[first + 2, ky, kx]
+                        + w3 * table[first + 3, ky, kx]
+                    )
+                for kx in range(half):
+                    out[ky, kx] = image[ky, kx] * kernel[kx]
+                if 0 < ky < length - ky:
+                    for kx in range(half):
+                        out[length - ky, kx] = image[length - ky, kx] * kernel[kx]

@@ -4,7 +4,9 @@ import galsim
 import numpy as np
 import pytest
 import torch
+from scipy.signal import fftconvolve
 
+from dhs.lens.convolve import Convolution, light_distance
 from dhs.lens.psf import convolution_size, convolve_bands, gaussian_kernel, kernel_spectra, moffat_kernel
 from dhs.lens.radial_spectra import RadialSpectra
 
@@ -25,30 +27,89 @@ def arcs(n: int) -> torch.Tensor:
     return images
 
 
+def convolution(*, effective: bool, kernel_size_px: int = 33, size_px: int = 64) -> Convolution:
+    return Convolution(size_px=size_px, kernel_size_px=kernel_size_px, effective=effective, chunk_size=4)
+
+
+def central(images: torch.Tensor, *, margin: int) -> torch.Tensor:
+    """``images`` without the light nearer than ``margin`` to the edge."""
+    out = torch.zeros_like(images)
+    out[..., margin:-margin, margin:-margin] = images[..., margin:-margin, margin:-margin]
+    return out
+
+
 @pytest.mark.parametrize("effective", [True, False])
-def test_the_table_gives_what_the_kernels_own_transform_gives(effective):
+@pytest.mark.parametrize("margin", [0, 10, 20])
+def test_the_table_gives_what_the_kernels_own_transform_gives(effective, margin):
+    """At every size of transform: light anywhere, 10 px and 20 px from the edge."""
     fwhm = torch.from_numpy(np.random.default_rng(1).uniform(0.4, 5.0, (20, 3)).astype(np.float32))
-    table = RadialSpectra(moffat, size_px=64, effective=effective)
-    images = arcs(20)
-    direct = convolve_bands(images, moffat(fwhm), effective=effective)
-    error = (table.convolve(images, fwhm_arcsec=fwhm.numpy()) - direct).abs().max() / direct.max()
-    assert error < 2e-6
+    images = central(arcs(20), margin=margin) if margin else arcs(20)
+    ours = convolution(effective=effective).with_round(images, kernel_of=moffat, fwhm_arcsec=fwhm.numpy())
+    truth = convolve_bands(images.double(), moffat(fwhm.double()), effective=effective)
+    assert (ours - truth).abs().max() < 1e-6 * truth.max()
+
+
+@pytest.mark.parametrize("margin", [1, 10, 20])
+def test_kernels_of_any_shape_and_size_are_convolved_linearly(margin):
+    rng = np.random.default_rng(3)
+    images = central(arcs(6), margin=margin)
+    for kernel_size in (9, 33, 63, 101, 255):
+        kernels = torch.from_numpy(rng.random((6, 3, kernel_size, kernel_size)).astype(np.float32))
+        ours = convolution(effective=False, kernel_size_px=kernel_size).with_any(
+            images, kernels_of=lambda rows, kernels=kernels: kernels[rows], n_bands=3
+        )
+        for band in range(3):
+            truth = fftconvolve(images[0, 0].double().numpy(), kernels[0, band].double().numpy(), mode="full")
+            start = (kernel_size - 1) // 2
+            truth = truth[start : start + 64, start : start + 64]
+            assert np.abs(ours[0, band].numpy() - truth).max() < 3e-6 * truth.max()
+
+
+def test_an_effective_psf_does_not_wrap_light_of_one_edge_to_the_other():
+    image = torch.zeros(1, 1, 64, 64)
+    image[..., 32, 0] = 1.0
+    out = convolution(effective=True).with_round(image, kernel_of=moffat, fwhm_arcsec=np.full((1, 3), 0.6))
+    assert out[..., 40:].abs().max() < 3e-8  # its ringing ends 24 px from the star
+
+
+def test_the_transform_is_as_small_as_the_light_allows_and_depends_on_each_stamp_alone():
+    images = torch.cat([arcs(3), central(arcs(3), margin=20)])
+    distance = np.empty(6, np.int64)
+    light_distance(images.numpy(), distance)
+    assert (distance[:3] > 55).all() and (distance[3:] <= 43).all()
+    assert convolution_size(64, kernel_size_px=33, distance_px=47) == 64
+    assert convolution_size(64, kernel_size_px=33) == 80
+    fwhm = np.random.default_rng(5).uniform(0.8, 2.0, (6, 3))
+    together = convolution(effective=True).with_round(images, kernel_of=moffat, fwhm_arcsec=fwhm)
+    for i in range(6):
+        alone = convolution(effective=True).with_round(
+            images[i : i + 1], kernel_of=moffat, fwhm_arcsec=fwhm[i : i + 1]
+        )
+        assert torch.equal(alone[0], together[i])
 
 
 def test_the_table_serves_a_source_with_an_image_per_band():
     images = torch.cat([arcs(2), 2 * arcs(2).flip(-1), arcs(2).flip(-2)], dim=1)
-    fwhm = np.full((2, 3), 1.2, np.float32)
-    table = RadialSpectra(moffat, size_px=64, effective=True)
-    together = table.convolve(images, fwhm_arcsec=fwhm)
+    fwhm = np.full((2, 3), 1.2)
+    ours = convolution(effective=True)
+    together = ours.with_round(images, kernel_of=moffat, fwhm_arcsec=fwhm)
     for band in range(3):
-        assert torch.equal(together[:, band], table.convolve(images[:, band : band + 1], fwhm_arcsec=fwhm)[:, band])
+        alone = ours.with_round(images[:, band : band + 1].contiguous(), kernel_of=moffat, fwhm_arcsec=fwhm)
+        torch.testing.assert_close(together[:, band], alone[:, band], rtol=0, atol=1e-6)
 
 
-def test_seeing_outside_the_table_is_known():
-    table = RadialSpectra(moffat, size_px=64, effective=True)
-    assert table.covers(np.array([0.3, 6.0]))
-    assert not table.covers(np.array([0.29]))
-    assert not table.covers(np.array([np.nan]))
+def test_the_table_does_not_depend_on_what_was_asked_before():
+    one, two = (RadialSpectra(moffat, size_px=64, effective=True, length=72) for _ in range(2))
+    two.at(np.array([[3.0, 0.5, 1.7]]))
+    (a, b) = (table.at(np.array([[1.13]])) for table in (one, two))
+    np.testing.assert_array_equal(a.table[a.node[0, 0]], b.table[b.node[0, 0]])
+    np.testing.assert_array_equal(a.weight, b.weight)
+
+
+@pytest.mark.parametrize("fwhm", [0.0, -1.0, np.nan, np.inf])
+def test_a_seeing_that_is_no_positive_number_is_refused(fwhm):
+    with pytest.raises(ValueError, match="must be above 0"):
+        RadialSpectra(moffat, size_px=64, effective=True, length=72).at(np.array([[1.0, fwhm]]))
 
 
 @pytest.mark.parametrize(("size", "kernel"), [(64, 33), (64, 9), (64, 127), (64, 255), (40, 101), (65, 33)])
@@ -57,8 +118,6 @@ def test_convolution_is_linear_for_every_size(size, kernel):
     image = torch.from_numpy(rng.random((1, 1, size, size)).astype(np.float32))
     kernels = torch.from_numpy(rng.random((1, 1, kernel, kernel)).astype(np.float32))
     ours = convolve_bands(image, kernels, effective=False)[0, 0].double().numpy()
-    from scipy.signal import fftconvolve
-
     full = fftconvolve(image[0, 0].double().numpy(), kernels[0, 0].double().numpy(), mode="full")
     start = (kernel - 1) // 2
     truth = full[start : start + size, start : start + size]
