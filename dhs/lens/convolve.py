@@ -65,9 +65,7 @@ class Convolution:
         """(B, bands, N, N) of images (B, C, N, N); ``kernels_of(rows)`` gives theirs, (n, bands, K, K)."""
 
         def multiply(spectra: np.ndarray, rows: np.ndarray, length: int) -> np.ndarray:
-            own = kernel_spectra(
-                kernels_of(rows), size_px=self._size_px, effective=self._effective, length=length
-            )
+            own = kernel_spectra(kernels_of(rows), size_px=self._size_px, effective=self._effective, length=length)
             return spectra * own.numpy()
 
         return self._convolve(images, n_bands=n_bands, multiply=multiply)

@@ -34,8 +34,8 @@ def moffat_kernel(
 ) -> torch.Tensor:
     """Moffat (1969): ``I = (beta-1)/(pi a^2) (1 + (r/a)^2)^-beta``, ``a = FWHM / (2 sqrt(2^(1/beta) - 1))``.
 
-    (..., size, size) of flux per pixel for ``fwhm_arcsec`` (...), in its dtype; ``size_px`` odd. ``e1``, ``e2`` (...) or
-    None (round): r is then the elliptical radius of the same area.
+    (..., size, size) of flux per pixel for ``fwhm_arcsec`` (...), in its dtype; ``size_px`` odd. ``e1``, ``e2`` (...)
+    or None (round): r is then the elliptical radius of the same area.
     """
     core = (fwhm_arcsec / (2 * math.sqrt(2 ** (1 / beta) - 1)))[..., None, None]
     peak = (beta - 1) * pixel_scale_arcsec**2 / (math.pi * core**2)
@@ -60,7 +60,7 @@ def gaussian_kernel(
 
 
 def convolution_size(size_px: int, *, kernel_size_px: int, distance_px: int | None = None) -> int:
-    """Side of the FFT that convolves ``size_px`` images with a kernel of ``kernel_size_px``, no light wrapping into them.
+    """Side of the FFT that convolves ``size_px`` images with a kernel of ``kernel_size_px``, nothing wrapping round.
 
     ``distance_px``: no light is farther than this from any pixel, along x or y; None: it may lie anywhere. Wrapped
     light may fall outside the image, so distance + reach + 1 suffices.
@@ -70,9 +70,7 @@ def convolution_size(size_px: int, *, kernel_size_px: int, distance_px: int | No
     return int(next_fast_len(max(size_px, distance + reach + 1), real=True))
 
 
-def kernel_spectra(
-    kernels: torch.Tensor, *, size_px: int, effective: bool, length: int | None = None
-) -> torch.Tensor:
+def kernel_spectra(kernels: torch.Tensor, *, size_px: int, effective: bool, length: int | None = None) -> torch.Tensor:
     """(..., L, L//2+1) complex spectra of (..., K, K) kernels, K odd, for images of ``size_px``.
 
     With ``effective`` the pixel is divided out. ``length``: L, by default that of light anywhere in the image.

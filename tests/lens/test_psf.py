@@ -82,9 +82,7 @@ def test_the_transform_is_as_small_as_the_light_allows_and_depends_on_each_stamp
     fwhm = np.random.default_rng(5).uniform(0.8, 2.0, (6, 3))
     together = convolution(effective=True).with_round(images, kernel_of=moffat, fwhm_arcsec=fwhm)
     for i in range(6):
-        alone = convolution(effective=True).with_round(
-            images[i : i + 1], kernel_of=moffat, fwhm_arcsec=fwhm[i : i + 1]
-        )
+        alone = convolution(effective=True).with_round(images[i : i + 1], kernel_of=moffat, fwhm_arcsec=fwhm[i : i + 1])
         assert torch.equal(alone[0], together[i])
 
 
