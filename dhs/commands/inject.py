@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from dhs.commands.bank import bank
+from dhs.commands.bank_check import bank_check
 from dhs.commands.console import log_to
 from dhs.commands.degrade import degrade
 from dhs.commands.gallery import gallery
@@ -13,6 +14,7 @@ from dhs.config.root import InjectRoot
 
 TASKS: dict[str, Callable[[InjectRoot], int]] = {
     "bank": bank,
+    "bank_check": bank_check,
     "degrade": degrade,
     "gallery": gallery,
     "sheet": sheet,

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from dhs.config.bank_check import BankCheckTask
 from dhs.config.base import Section
 from dhs.config.degrade import DegradeTask
 
@@ -32,4 +33,4 @@ class GalleryTask(Section):
     output: Path = Field(description="HTML page, self-contained")
 
 
-TaskConfig = Annotated[BankTask | SheetTask | GalleryTask | DegradeTask, Field(discriminator="name")]
+TaskConfig = Annotated[BankTask | BankCheckTask | SheetTask | GalleryTask | DegradeTask, Field(discriminator="name")]
