@@ -29,6 +29,7 @@ class BankLimits(Section):
     max_centroid_offset_half_boxes: PositiveFloat = 0.15
     max_duplicate_fraction: Fraction = 0.005
     max_support_half_boxes: PositiveFloat = Field(1.0, description="farthest lit pixel; advice only")
+    max_box_fill: Fraction = Field(0.85, description="of the isophote's upright rectangle; advice only")
     max_hlr_edge_fraction: Fraction = Field(0.1, description="sources within 5% of the filter's ends; advice only")
 
 

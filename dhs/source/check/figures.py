@@ -21,8 +21,8 @@ N_CURVES = 12
 SNR_SHOWN_MAX = 1e4
 PEDESTAL_FLOOR = 1e-5
 """Pedestals below it are drawn there: a logarithmic axis has no zero."""
-NOISE_SPECKLE = (0.29, 0.42)
-"""Pure noise clipped at zero: with ACS's correlation, and white."""
+NOISE_SPECKLE = (0.27, 0.43)
+"""Pure noise clipped at zero, from ACS's correlation to white."""
 
 
 def figures(report: BankReport, *, seed: int) -> dict[str, tuple[Figure, str]]:
@@ -40,7 +40,7 @@ def figures(report: BankReport, *, seed: int) -> dict[str, tuple[Figure, str]]:
         "pedestal": (_draw_pedestal, "Share of the flux in an even pedestal, from the level in the outer ring."),
         "speckle": (
             _draw_speckle,
-            "How often neighbouring pixels of the outer box differ in being lit. Clipped noise lies in the shaded range.",
+            "How often neighbouring pixels of the outer box differ in being lit. Shaded: noise clipped at zero.",
         ),
         "clumpiness": (
             _draw_clumpiness,

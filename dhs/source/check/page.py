@@ -15,6 +15,7 @@ from dhs.source.check.verdict import Check
 
 N_SHOWN = 48
 COLUMNS = 12
+REASONS_SHOWN = 3
 MARKS = {"pass": "pass", "warn": "advice", "fail": "FAIL", "absent": "absent"}
 LIMITS_OF_THE_CHECK = (
     "The pixels decide; what the file says of itself (S/N, half-light radii) is compared, never believed, except the "
@@ -35,15 +36,17 @@ def render_page(report: BankReport, *, seed: int) -> str:
             _checks(report),
             _random(report, seed=seed),
             _figures(report, seed=seed),
-            *(_worst(report, check) for check in report.checks if worst_rows(check)),
+            *(_worst(report, check) for check in report.failed if worst_rows(check)),
             section(
                 "What this check cannot see", "<ul>" + "".join(f"<li>{x}</li>" for x in LIMITS_OF_THE_CHECK) + "</ul>"
             ),
             _file(report),
         )
     )
-    verdict = (claim(report), *reasons(report)[:3]) if not report.passed else (claim(report), _because(report))
-    return document(f"Bank check: {bank.path.name}", eyebrow="Dark Halo Scope", verdict=verdict, body=body)
+    why = [_because(report)] if report.passed else reasons(report)[:REASONS_SHOWN]
+    return document(
+        f"Bank check: {bank.path.name}", eyebrow="Dark Halo Scope", verdict=(claim(report), *why), body=body
+    )
 
 
 def _because(report: BankReport) -> str:
@@ -59,8 +62,12 @@ def _because(report: BankReport) -> str:
 
 
 def _checks(report: BankReport) -> str:
-    rows = [(MARKS[c.outcome], c.quantity, c.measured, c.allowed, c.meaning) for c in report.checks]
+    rows = [(MARKS[c.outcome], c.quantity, c.measured, c.allowed, c.meaning) for c in sorted(report.checks, key=_rank)]
     return section("Checks", table(("", "quantity", "measured", "allowed", "what it means"), rows, css="long"))
+
+
+def _rank(check: Check) -> int:
+    return ("fail", "warn", "pass", "absent").index(check.outcome)
 
 
 def _random(report: BankReport, *, seed: int) -> str:
@@ -79,8 +86,8 @@ def _random(report: BankReport, *, seed: int) -> str:
         + "<p></p>"
         + picture(
             asinh,
-            caption="The same sources, asinh stretch: half a percent of the peak shows. Blue: exactly zero. Red: negative. "
-            "A cleaned template is a galaxy on blue; noise clipped to zero is blue salt among grey pixels, to the edge.",
+            caption="The same sources, asinh stretch: half a percent of the peak shows. Blue: exactly zero. Red: "
+            "negative. A cleaned template is a galaxy on blue; noise clipped to zero is blue salt among grey pixels.",
         ),
     )
 

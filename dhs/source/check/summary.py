@@ -23,6 +23,7 @@ FIGURES = (
     "frame_flux",
     "galaxy_light",
     "speckle",
+    "box_fill",
     "lowest",
     "clumpiness",
     "snr",
@@ -37,14 +38,14 @@ def claim(report: BankReport) -> str:
     n = report.evidence.bank.n_sources
     if report.passed:
         warned = sum(check.outcome == "warn" for check in report.checks)
-        advice = f"; {warned} piece{'s' * (warned > 1)} of advice" if warned else ""
-        return f"PASS: these {n:,} sources are galaxies{advice}."
-    return f"FAIL: {len(report.failed)} of {len(report.checks)} checks say that this bank cannot be trusted."
+        return f"PASS: these {n:,} sources are galaxies" + (f", with advice on {warned}." if warned else ".")
+    return f"FAIL: no bank of clean galaxies ({len(report.failed)} of {len(report.checks)} checks failed)."
 
 
 def reasons(report: BankReport) -> list[str]:
-    """What failed, most telling first; nothing when all passed."""
-    return [f"{check.quantity}: {check.measured}. {check.meaning}" for check in report.failed]
+    """What failed, then what to look at; nothing when all passed."""
+    told = [check for outcome in ("fail", "warn") for check in report.checks if check.outcome == outcome]
+    return [f"{c.outcome}: {c.quantity}: {c.measured} (allowed {c.allowed}). {c.meaning}" for c in told]
 
 
 def worst_rows(check: Check) -> list[int]:
@@ -124,9 +125,8 @@ def print_report(report: BankReport, console: Console) -> None:
         table.add_column(name)
     for check in report.checks:
         style = STYLES[check.outcome]
-        words = Text(check.quantity)
-        if check.outcome != "pass":
-            words.append(f"\n{check.meaning}", style="dim")
-        table.add_row(Text(check.outcome, style=style), words, Text(check.measured), Text(check.allowed))
+        table.add_row(Text(check.outcome, style=style), Text(check.quantity), Text(check.measured), Text(check.allowed))
     console.print(table)
+    for line in reasons(report):
+        console.print(Text(line, style="dim"))
     console.print(Text(claim(report), style="bold green" if report.passed else "bold red"))

@@ -1,8 +1,8 @@
 """The checks of a bank: each a figure, what is allowed, a verdict and what it means.
 
 A check of a source's own figure counts the sources beyond its limit and allows `max_outlier_fraction` of them, so that
-a bank of good galaxies with a tenth of noise among them fails too. Advice (support radius, the ends of the size
-filter, repeated catalogue rows, S/N from the grain) warns and does not fail.
+a bank of good galaxies with a tenth of noise among them fails too. Advice (support radius, square footprints, the
+ends of the size filter, repeated catalogue rows, the clumpiness column, S/N from the grain) warns and does not fail.
 """
 
 from collections.abc import Callable
@@ -397,6 +397,19 @@ def _support(e: Evidence) -> Check:
     )
 
 
+def _box_fill(e: Evidence) -> Check:
+    return _of_each(
+        e,
+        key="box_fill",
+        quantity="Square footprints: share of its rectangle that an isophote fills",
+        values=e.measured.box_fill,
+        limit=e.limits.max_box_fill,
+        style="{:.2f}",
+        advice=True,
+        meaning="An ellipse fills 0.79 at most. More: galaxies cut off by the edges of their pictures. Advice.",
+    )
+
+
 def _hlr_filter(e: Evidence) -> Check:
     low, high = e.hlr_filter.low, e.hlr_filter.high
     values = e.bank.meta["hlr_arcsec"].astype(np.float64)
@@ -435,6 +448,7 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     _duplicates,
     _grid,
     _support,
+    _box_fill,
     _hlr_filter,
     _clumpiness_column,
 )
