@@ -34,8 +34,8 @@ SMOOTH_PX = 2.0
 ISOPHOTE_SIGMA = 4.0
 ISOPHOTE_FLOOR = 1e-4
 """Isophote above the rim, in its scatter; at least this fraction of the peak, for rims without any noise."""
-BLOCK_PX = 4
-"""Noise is measured on sums over blocks of this side: the correlation of drizzled pixels is inside them."""
+BLOCK_PX = 6
+"""Noise is measured on sums over blocks of this side: most of the correlation of drizzled pixels is inside them."""
 MIN_LIT_RIM = 0.35
 """A rim with fewer pixels that are not exactly zero has no noise to measure: half of clipped noise is lit, and at most
 0.28 of the rim of a template that is tapered within the box."""

@@ -19,7 +19,8 @@ REQUIRED: tuple[str, ...] = ("images", "meta/index", "meta/hlr_arcsec", "meta/cl
 REQUIRED_ATTRIBUTES: tuple[str, ...] = ("src_pixscale_arcsec", "stamp_size")
 HIGHEST_VERSION = 1
 """Newest schema_version this reader knows (`dhs.source.bank.SCHEMA_VERSION`; a test holds them together)."""
-MIN_SIZE_PX = 16
+MIN_SIZE_PX = 32
+"""As `source.stamp_size_px`."""
 READ_BYTES = 16 * 2**20
 """Images are read in pieces of about this many bytes, so memory does not depend on the number of sources."""
 
