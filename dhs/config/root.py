@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from dhs.config.anchors import AnchorsConfig, AuditTask, CsvAnchors, ScoreTask
+from dhs.config.bank_check import BankCheckTask
 from dhs.config.base import Fraction, Section
 from dhs.config.colour import ColourConfig
 from dhs.config.injection import (
@@ -154,6 +155,9 @@ class InjectRoot(InjectionRoot):
 
     @model_validator(mode="after")
     def _files_exist(self) -> "InjectRoot":
+        if isinstance(self.task, BankCheckTask):
+            self.bank_to_check(self.task)
+            return self
         if isinstance(self.task, BankTask):
             if isinstance(self.source, StampsSource):
                 if not self.source.files:
@@ -172,6 +176,15 @@ class InjectRoot(InjectionRoot):
                 raise ValueError(f"task = targets: needs sky=dr10 (sky.sweep_dir=...), not {self.sky.name}")
             return self
         return self._check_files()
+
+    def bank_to_check(self, task: BankCheckTask) -> Path:
+        """The bank that `task=bank_check` reads: the task's own, or that of a source which has one."""
+        bank = task.bank or getattr(self.source, "bank", None)
+        key = "task.bank" if task.bank or bank is None else "source.bank"
+        if bank is None:
+            raise ValueError("task.bank = null: give the HDF5 bank to check (or source=cosmos source.bank=...)")
+        require_file(key, bank, remedy="give an HDF5 bank; inject.py task=bank builds one")
+        return bank
 
 
 EvaluateTaskConfig = Annotated[ScoreTask | AuditTask, Field(discriminator="name")]

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from dhs.config.bank_check import BankCheckTask
 from dhs.config.base import Section
 from dhs.config.cutouts import CutoutsTask
 from dhs.config.degrade import DegradeTask
@@ -45,6 +46,6 @@ class SelfcheckTask(Section):
 
 
 TaskConfig = Annotated[
-    BankTask | SheetTask | GalleryTask | DegradeTask | TargetsTask | SelfcheckTask | CutoutsTask,
+    BankTask | BankCheckTask | SheetTask | GalleryTask | DegradeTask | TargetsTask | SelfcheckTask | CutoutsTask,
     Field(discriminator="name"),
 ]

@@ -268,7 +268,7 @@ def _fill_rays(pixels, start, n, axis, offset, n_offset, x, y):  # type: ignore[
 
 @part
 def _climbs(before, after, pixels, n, n_px, limit, mark, next_pixels):  # type: ignore[no-untyped-def]
-    """Fills ``next_pixels`` with those of ``pixels`` that changed by more than ``limit`` or have a neighbour that did."""
+    """Fills ``next_pixels`` with those of ``pixels`` that changed by more than ``limit``, and their neighbours."""
     for i in range(n):
         mark[pixels[i]] = 0
     for i in range(n):

@@ -7,6 +7,7 @@ import pytest
 
 from dhs.config.source import BankBuild, CosmosSource
 from dhs.source.cosmos import build_cosmos_bank
+from tests.source.bank_families import parametric, seeds_banks
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +25,14 @@ def example_bank(catalog_dir, tmp_path_factory):
     bank = tmp_path_factory.mktemp("bank") / "example.h5"
     config = CosmosSource(name="cosmos", bank=bank, catalog_dir=catalog_dir, build=BankBuild())
     return config, build_cosmos_bank(config)
+
+
+@pytest.fixture(scope="session")
+def noise_banks(catalog_dir):
+    """(60, 96, 96) images by name: the seeds' recipe, bright and faint, and pure noise."""
+    return seeds_banks(catalog_dir, n=60)
+
+
+@pytest.fixture(scope="session")
+def clumpy_images():
+    return parametric("clumpy", n=60)
