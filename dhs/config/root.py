@@ -72,6 +72,12 @@ class InjectionRoot(Section):
         return self
 
     @model_validator(mode="after")
+    def _psf_images_possible(self) -> "InjectionRoot":
+        if self.psf.name == "survey" and not isinstance(self.sky, FilesSky):
+            raise ValueError(f"psf = survey: sky = {self.sky.name} has no PSF images; use sky=files, or psf=moffat")
+        return self
+
+    @model_validator(mode="after")
     def _files_exist(self) -> "InjectionRoot":
         return self._check_files()
 
@@ -128,6 +134,15 @@ class TrainConfig(InjectionRoot):
     trainer: TrainerConfig
     logger: LoggerConfig
     evaluate: EvaluateConfig
+
+    @model_validator(mode="after")
+    def _workers_have_no_gpu(self) -> "TrainConfig":
+        if self.renderer.device == "cuda" and self.trainer.num_workers > 0:
+            raise ValueError(
+                f"renderer.device = cuda: a loader's worker cannot use the GPU (trainer.num_workers = "
+                f"{self.trainer.num_workers}); give trainer.num_workers=0, or renderer.device=cpu"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_batch_at_least(self) -> "TrainConfig":

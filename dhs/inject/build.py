@@ -7,7 +7,7 @@ from dhs.config.colour import PLAUSIBLE_R_MAG
 from dhs.config.root import InjectionRoot
 from dhs.inject.injector import Injector
 from dhs.inject.psf_model import with_psf_ellipticity
-from dhs.inject.renderer import build_renderer
+from dhs.inject.renderer import build_renderer, require_device
 from dhs.sky.build import load_sky
 from dhs.source.build import build_source
 
@@ -18,6 +18,7 @@ Progress = Callable[[int, int], None]
 
 def build_injector(config: InjectionRoot, *, progress: Progress | None = None) -> Injector:
     """Load (or draw) the sky and the sources. ``progress(done, total)`` counts galaxies drawn."""
+    require_device(config.renderer)
     cutouts = load_sky(
         config.sky, cache_dir=config.paths.cache_dir, max_galaxies=config.max_galaxies, progress=progress
     )

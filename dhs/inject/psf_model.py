@@ -125,7 +125,7 @@ def _checked_images(images: np.ndarray | None) -> np.ndarray:
     """
     if images is None:
         raise ValueError(
-            "psf = survey: this sky has no PSF images; use psf=moffat, or a sky whose files hold psf arrays"
+            "psf = survey: this sky has no PSF images; use psf=moffat, or cutout files that all hold an array `psf`"
         )
     if images.shape[-1] % 2 == 0 or images.shape[-1] != images.shape[-2]:
         raise ValueError(f"psf = survey: PSF images of {images.shape[-2:]} px: must be square with an odd side")

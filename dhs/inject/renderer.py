@@ -127,6 +127,7 @@ def build_renderer(
     Raises:
         ValueError: `psf=survey` without PSF images or with unusable ones, a GPU asked for that is not there.
     """
+    require_device(config)
     model = PsfModel(psf, size_px=size_px, images=psf_images)
     if config.name == "lenstronomy":
         return LenstronomyRenderer(source, psf=model, config=config, size_px=size_px)
@@ -135,6 +136,12 @@ def build_renderer(
 
         return DenseRenderer(source, psf=model, config=config, size_px=size_px, device=torch.device("cuda"))
     return FastRenderer(source, psf=model, config=config, size_px=size_px)
+
+
+def require_device(config: RendererConfig) -> None:
+    """ValueError where the GPU asked for is absent: asked before a sky is drawn."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("renderer.device = cuda: this machine has no CUDA device; use renderer.device=cpu")
 
 
 LENS_COLUMNS: tuple[str, ...] = (

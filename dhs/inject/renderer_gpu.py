@@ -25,8 +25,6 @@ class DenseRenderer:
     def __init__(
         self, source: Source, *, psf: PsfModel, config: RendererConfig, size_px: int, device: torch.device
     ) -> None:
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError("renderer.device = cuda: this machine has no CUDA device; use renderer.device=cpu")
         if config.supersampling == "adaptive":
             raise ValueError("renderer.supersampling = adaptive: needs renderer.device=cpu (a GPU wants static shapes)")
         self._source, self._psf, self._config, self._size_px = source, psf, config, size_px

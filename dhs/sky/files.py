@@ -5,9 +5,11 @@ kept pixel is (n - stamp) // 2. The galaxy, at (n-1)/2 of the file, is then at t
 are both even or both odd; else it lies half a pixel further towards +x and +y (no crop can do better).
 
 What a file lacks: the noise is measured per band in the stamp's outer ring (1.4826 MAD of r > half the half-size);
-the PSF is ``config.psf_fwhm_arcsec``; no mask bits; the galaxy's centre is measured (dhs.sky.centroid);
-without a position the split goes by the hash of "file:id".
+the seeing is that of its PSF images, else ``config.psf_fwhm_arcsec``; no mask bits; the galaxy's centre is measured
+(dhs.sky.centroid); without a position the split goes by the hash of "file:id".
 """
+
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from dhs.sky.cutouts import CutoutSet, good_pixels
 from dhs.sky.depth import depth_of_sigma
 from dhs.sky.files_read import RawCutouts, fault, read_cutouts
 from dhs.sky.ring_noise import ring_sigma
+from dhs.sky.psf_images import checked_psf_images, fwhm_px
 from dhs.sky.splits import split_of_id, split_of_position
 
 UNITS = ("nanomaggy", "nanomaggies", "nmgy")
@@ -33,6 +36,7 @@ FWHM_RANGE_ARCSEC = (0.3, 6.0)
 def load_files_sky(config: FilesSky) -> CutoutSet:
     """The cutouts of ``config.paths``, in order. ValueError (one line: file, what, allowed) at the first fault."""
     parts = [_checked_columns(read_cutouts(path), config) for path in config.paths]
+    psf_images = _common_size([part.pop("psf_images") for part in parts])
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     names = columns.pop("name").tolist()
     origin = columns.pop("origin")
@@ -56,11 +60,12 @@ def load_files_sky(config: FilesSky) -> CutoutSet:
         origin=origin if (origin != "").any() else None,
         centre_x_arcsec=x,
         centre_y_arcsec=y,
+        psf_images=psf_images,
         **columns,
     )
 
 
-def _checked_columns(raw: RawCutouts, config: FilesSky) -> dict[str, np.ndarray]:
+def _checked_columns(raw: RawCutouts, config: FilesSky) -> dict[str, Any]:
     """Columns of a CutoutSet, and `name`, of one file."""
     order = _band_order(raw)
     _check_scale_and_unit(raw, config)
@@ -68,7 +73,10 @@ def _checked_columns(raw: RawCutouts, config: FilesSky) -> dict[str, np.ndarray]
     images = _crop(raw.images[:, order], config.stamp_size_px).astype(np.float32)
     if not np.isfinite(images).all():
         raise fault(raw.path, f"{int((~np.isfinite(images)).sum())} pixels are not finite", "finite nanomaggies")
-    fwhm = _fwhm(raw, order, config)
+    psf_images = None
+    if raw.psf_images is not None:
+        psf_images = checked_psf_images(_in_order(raw, order), path=raw.path, names=raw.ids)
+    fwhm = _fwhm(raw, order, config, psf_images=psf_images)
     if raw.invvar is None:
         invvar = _measured_invvar(raw, images)
     else:
@@ -81,6 +89,7 @@ def _checked_columns(raw: RawCutouts, config: FilesSky) -> dict[str, np.ndarray]
         "invvar": invvar,
         "maskbits": maskbits,
         "psf_fwhm_arcsec": fwhm,
+        "psf_images": psf_images,
         "psf_depth_mag": _depth(raw, invvar, fwhm, config),
         "ra_deg": np.array(raw.ra_deg, np.float64),
         "dec_deg": np.array(raw.dec_deg, np.float64),
@@ -128,11 +137,33 @@ def _crop(array: np.ndarray, size_px: int) -> np.ndarray:
     return array[..., top : top + size_px, left : left + size_px]
 
 
-def _fwhm(raw: RawCutouts, order: list[int], config: FilesSky) -> np.ndarray:
-    """(N, 3) float32 PSF FWHM in arcsec, the file's or the configured one."""
-    if raw.psf_fwhm_arcsec is None:
+def _in_order(raw: RawCutouts, order: list[int]) -> np.ndarray:
+    """PSF images in our bands' order; a wrong number of bands is left for the check to name."""
+    assert raw.psf_images is not None
+    return raw.psf_images[:, order] if raw.psf_images.shape[1] == len(order) else raw.psf_images
+
+
+def _common_size(parts: list[np.ndarray | None]) -> np.ndarray | None:
+    """All PSF images, narrower ones with zeros around them; None unless every file has some."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    widest = max(part.shape[-1] for part in known)
+    pads = [(widest - part.shape[-1]) // 2 for part in known]
+    return np.concatenate(
+        [np.pad(part, ((0, 0), (0, 0), (pad, pad), (pad, pad))) for part, pad in zip(known, pads, strict=True)]
+    )
+
+
+def _fwhm(raw: RawCutouts, order: list[int], config: FilesSky, *, psf_images: np.ndarray | None) -> np.ndarray:
+    """(N, 3) float32 PSF FWHM in arcsec: the file's, that of its PSF images, or the configured one."""
+    if raw.psf_fwhm_arcsec is not None:
+        fwhm = raw.psf_fwhm_arcsec[:, order].astype(np.float32)
+    elif psf_images is not None:
+        sizes = [[fwhm_px(image) for image in bands] for bands in psf_images]
+        fwhm = np.array(sizes, np.float32) * np.float32(config.pixel_scale_arcsec)
+    else:
         return np.tile(np.array(config.psf_fwhm_arcsec, np.float32), (len(raw.images), 1))
-    fwhm = raw.psf_fwhm_arcsec[:, order].astype(np.float32)
     low, high = FWHM_RANGE_ARCSEC
     if not np.all((fwhm >= low) & (fwhm <= high)):
         raise fault(raw.path, f"psf_fwhm_arcsec from {fwhm.min()} to {fwhm.max()}", f"{low} to {high} arcsec")

@@ -1,8 +1,8 @@
 """Reads one NPZ or FITS file of cutouts into a `RawCutouts`, as the file has it; `dhs.sky.files` judges it.
 
 NPZ: `images` (N,3,H,W) or (3,H,W), `bands` (3 letters), `pixscale_arcsec`, `unit`; optional `invvar` (as images),
-`maskbits` (N,H,W), `psf_fwhm_arcsec` (3,) or (N,3), `ra_deg`, `dec_deg` (scalar or N), `id` or `index` (N), `origin`
-(text: what the stamps are when they are no survey cutouts). Other arrays are not read. FITS, as the Legacy Survey
+`maskbits` (N,H,W), `psf_fwhm_arcsec` (3,) or (N,3), `psf` (N,3,K,K) or (3,K,K) (dhs.sky.psf_images),
+`ra_deg`, `dec_deg` (scalar or N), `id` or `index` (N), `origin` (text: what the stamps are when they are no survey cutouts). Other arrays are not read. FITS, as the Legacy Survey
 cutout service writes them: a 3-plane image with BANDS, a WCS, BUNIT (or SURVEY = LegacySurvey, whose unit is known);
 an optional INVVAR extension; position from CRVAL, or RA and DEC.
 Every fault of a file is a ValueError of one line: file, what, allowed.
@@ -34,6 +34,7 @@ class RawCutouts:
     invvar: np.ndarray | None
     maskbits: np.ndarray | None
     psf_fwhm_arcsec: np.ndarray | None
+    psf_images: np.ndarray | None
     ra_deg: np.ndarray
     dec_deg: np.ndarray
     ids: list[str]
@@ -77,6 +78,7 @@ def _read_npz(path: Path) -> RawCutouts:
         invvar=_stack(path, "invvar", arrays["invvar"], n_dim=4) if "invvar" in arrays else None,
         maskbits=_stack(path, "maskbits", arrays["maskbits"], n_dim=3) if "maskbits" in arrays else None,
         psf_fwhm_arcsec=None if psf is None else _per_row(path, "psf_fwhm_arcsec", psf, (n, len(BANDS))),
+        psf_images=_stack(path, "psf", arrays["psf"], n_dim=4) if "psf" in arrays else None,
         ra_deg=_per_row(path, "ra_deg", arrays.get("ra_deg", np.nan), (n,)),
         dec_deg=_per_row(path, "dec_deg", arrays.get("dec_deg", np.nan), (n,)),
         ids=[str(name) for name in names],
@@ -139,6 +141,7 @@ def _read_fits(path: Path) -> RawCutouts:
         invvar=_stack(path, "INVVAR", invvars[0], n_dim=4).astype(np.float32) if invvars else None,
         maskbits=None,
         psf_fwhm_arcsec=None,
+        psf_images=None,
         ra_deg=np.full(len(images), ra_deg),
         dec_deg=np.full(len(images), dec_deg),
         ids=[str(row) for row in range(len(images))],

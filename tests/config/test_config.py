@@ -170,3 +170,15 @@ def test_help_shows_groups_and_six_examples(program):
     assert result.returncode == 0, result.stderr
     assert sum(line.startswith(f"python {program}") for line in result.stdout.splitlines()) >= 6
     assert "== Groups" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["psf=survey"], "psf = survey: sky = mock has no PSF images"),
+        (["renderer=gpu", "trainer.num_workers=2"], "a loader's worker cannot use the GPU"),
+    ],
+)
+def test_what_cannot_be_rendered_is_refused_before_anything_is_drawn(overrides, words):
+    with pytest.raises(ConfigError, match=words):
+        compose_job("train", overrides, schema=TrainConfig)

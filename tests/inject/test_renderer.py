@@ -112,6 +112,25 @@ def test_survey_psf_images_of_each_object_are_used(injector, recipes):
     assert_same(ours, rendered(fast(injector, MoffatPsf(name="moffat", kernel_size_px=63)), recipes))
 
 
+@pytest.mark.filterwarnings("ignore:Input PSF model has at least one negative element")
+def test_lopsided_survey_psfs_equal_lenstronomy(injector, recipes):
+    pytest.importorskip("lenstronomy")
+    images = survey_images(injector)
+    images = 0.9 * images + 0.1 * np.roll(images, (1, 2), axis=(-2, -1))
+    some, psf = recipes.take(slice(0, 3)), SurveyPsf(name="survey")
+    ours = rendered(fast(injector, psf, images=images), some)
+    assert_same(ours, rendered(reference(injector, psf, images=images), some))
+    mirrored = rendered(fast(injector, psf, images=images[..., ::-1]), some)
+    assert (ours - mirrored).abs().max() > 100 * PARITY * ours.max()
+
+
+def test_round_and_elliptical_stamps_of_one_batch_have_the_bits_they_have_alone(injector, recipes):
+    mixed = replace(recipes, psf_e1=np.where(np.arange(10)[:, None] % 3 == 0, 0.1, np.zeros((10, 3))))
+    together = rendered(fast(injector), mixed)
+    for i in (0, 1, 9):
+        assert torch.equal(rendered(fast(injector), mixed.take(slice(i, i + 1)))[0], together[i])
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
