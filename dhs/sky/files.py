@@ -20,8 +20,8 @@ from dhs.sky.centroid import measured_centres_arcsec
 from dhs.sky.cutouts import CutoutSet, good_pixels
 from dhs.sky.depth import depth_of_sigma
 from dhs.sky.files_read import RawCutouts, fault, read_cutouts
-from dhs.sky.ring_noise import ring_sigma
 from dhs.sky.psf_images import checked_psf_images, fwhm_px
+from dhs.sky.ring_noise import ring_sigma
 from dhs.sky.splits import split_of_id, split_of_position
 
 UNITS = ("nanomaggy", "nanomaggies", "nmgy")

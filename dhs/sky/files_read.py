@@ -2,9 +2,10 @@
 
 NPZ: `images` (N,3,H,W) or (3,H,W), `bands` (3 letters), `pixscale_arcsec`, `unit`; optional `invvar` (as images),
 `maskbits` (N,H,W), `psf_fwhm_arcsec` (3,) or (N,3), `psf` (N,3,K,K) or (3,K,K) (dhs.sky.psf_images),
-`ra_deg`, `dec_deg` (scalar or N), `id` or `index` (N), `origin` (text: what the stamps are when they are no survey cutouts). Other arrays are not read. FITS, as the Legacy Survey
-cutout service writes them: a 3-plane image with BANDS, a WCS, BUNIT (or SURVEY = LegacySurvey, whose unit is known);
-an optional INVVAR extension; position from CRVAL, or RA and DEC.
+`ra_deg`, `dec_deg` (scalar or N), `id` or `index` (N), `origin` (text: what the stamps are when they are no survey
+cutouts). Other arrays are not read. FITS, as the Legacy Survey cutout service writes them: a 3-plane image with BANDS,
+a WCS, BUNIT (or SURVEY = LegacySurvey, whose unit is known); an optional INVVAR extension; position from CRVAL, or RA
+and DEC.
 Every fault of a file is a ValueError of one line: file, what, allowed.
 """
 
