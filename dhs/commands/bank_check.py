@@ -8,6 +8,7 @@ from rich.console import Console
 
 from dhs.config.bank_check import BankCheckTask
 from dhs.config.root import InjectRoot
+from dhs.config.source import elementary_sources
 
 log = logging.getLogger("dhs")
 EXIT_FAILED = 1
@@ -24,7 +25,8 @@ def bank_check(config: InjectRoot) -> int:
     task = config.task
     assert isinstance(task, BankCheckTask)
     path = config.bank_to_check(task)
-    grid = Grid(config.source.stamp_size_px, config.source.pixel_scale_arcsec)
+    _, source = elementary_sources(config.source)[0]
+    grid = Grid(source.stamp_size_px, source.pixel_scale_arcsec)
     report = check_bank(path, task=task, grid=grid, progress=MeasuringProgress())
     folder = task.output_dir or Path(f"{path.stem}_check")
     folder.mkdir(parents=True, exist_ok=True)
