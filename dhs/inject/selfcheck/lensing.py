@@ -30,7 +30,8 @@ PARITY = 1e-5
 
 PARITY_CORNERS = 3e-5
 """Far corners. Before the PSF: float32 rays at 8 arcsec are good to 5e-7 arcsec, 1.6e-5 of a knot of 0.03 arcsec. After
-it, at the frame's edge: an effective kernel with the pixel divided out rings beyond its own square, 1.5e-5."""
+it, where an arc crosses the frame's edge: an effective kernel with the pixel divided out rings without end and is cut,
+1.1e-5 of what is left of the arc."""
 
 SAMPLING_ERROR = {
     "cosmos": {1: (4e-2, 3e-1), 2: (5e-3, 4e-2), 4: (1e-3, 5e-3), 6: (5e-4, 5e-3), 8: (3e-4, 2e-3)},
