@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -109,6 +110,11 @@ def plan_shards(targets: pa.Table, task: CutoutsTask) -> list[slice]:
     return [slice(first, last) for first, last in zip(edges, [*edges[1:], n], strict=True) if last > first]
 
 
+def rows_of(targets: pa.Table, rows: slice) -> pa.Table:
+    """A shard's targets, copied: a slice of an Arrow table would take the whole table along into a worker."""
+    return targets.take(np.arange(rows.start, rows.stop))
+
+
 def _order(targets: pa.Table, *, by_brick: bool) -> np.ndarray:
     ids = targets["target_id"].to_numpy()
     if not by_brick:
@@ -130,9 +136,7 @@ def _make(
     pending = [number for number in range(len(shards)) if number not in finished]
     total = sum(shards[number].stop - shards[number].start for number in pending)
     done = 0
-    jobs = (
-        (number, targets.slice(shards[number].start, shards[number].stop - shards[number].start)) for number in pending
-    )
+    jobs = ((number, rows_of(targets, shards[number])) for number in pending)
     if task.source == "service":
         counter = _Counter(total, progress)
         client = ServiceClient(task.service, size_px=task.stamp_size_px, cache_dir=cache_dir / "cutout-service")
@@ -191,14 +195,16 @@ def _service_fetch(client: ServiceClient, counter: "_Counter") -> Fetch:
 
 
 class _Counter:
-    """Counts targets, one a call."""
+    """Counts targets, one a call, from the threads of all hosts."""
 
     def __init__(self, total: int, progress: Progress) -> None:
         self._done, self._total, self._progress = 0, total, progress
+        self._lock = threading.Lock()
 
     def __call__(self) -> None:
-        self._done += 1
-        self._progress(self._done, self._total)
+        with self._lock:
+            self._done += 1
+            self._progress(self._done, self._total)
 
 
 def _positions(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:

@@ -32,6 +32,9 @@ _LOG = logging.getLogger(__name__)
 REDSHIFT_COLUMNS = ("redshift", "z_spec", "z_phot", "z_phot_median")
 """The first that the list has is the galaxy's redshift."""
 
+FLUX_COLUMNS = ("flux_{}_nmgy", "flux_{}")
+"""As task=targets names them, and as Tractor does."""
+
 READ_AT_ONCE = 256
 
 
@@ -161,9 +164,12 @@ def _split(index: pa.Table, config: StoreSky) -> np.ndarray:
 
 
 def _magnitudes(index: pa.Table) -> np.ndarray:
-    """(N, B) AB magnitude of the list's fluxes (nMgy, as observed); NaN where it has none above 0."""
-    flux = _bands(index, "flux_{}")
-    return mag_of_flux(np.where(flux > 0, flux, np.nan)).astype(np.float32)
+    """(N, B) AB magnitude, as observed, of the list's fluxes (nMgy), else its magnitudes; NaN where it has none."""
+    for pattern in FLUX_COLUMNS:
+        if pattern.format(BANDS[0]) in index.column_names:
+            flux = _bands(index, pattern)
+            return mag_of_flux(np.where(flux > 0, flux, np.nan)).astype(np.float32)
+    return _bands(index, "mag_{}")
 
 
 def _redshift(index: pa.Table) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Needed: `target_id` (or `id`; whole numbers, unique), `ra_deg` and `dec_deg` (or `ra`, `dec`; ICRS
 degrees), in any case. Known where present: `brickname`, `kind` (constants.CLASSES), `split` (constants.SPLITS),
-`flux_g ...`, `psfsize_g_arcsec ...`, `psfdepth_g_mag ...`, `axis_ratio`,
+`flux_g_nmgy` (or `flux_g`, `mag_g`) ..., `psfsize_g_arcsec ...`, `psfdepth_g_mag ...`, `axis_ratio`,
 `position_angle_rad`. Every other column travels along.
 """
 
@@ -22,7 +22,7 @@ from dhs.sky.splits import split_of_position
 ALIASES = {"id": "target_id", "ra": "ra_deg", "dec": "dec_deg"}
 
 NUMERIC = (
-    *(f"flux_{band}" for band in BANDS),
+    *(name for band in BANDS for name in (f"flux_{band}_nmgy", f"flux_{band}", f"mag_{band}")),
     *(f"psfsize_{band}_arcsec" for band in BANDS),
     *(f"psfdepth_{band}_mag" for band in BANDS),
     "axis_ratio",

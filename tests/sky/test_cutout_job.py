@@ -5,6 +5,7 @@ import gc
 import hashlib
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import pytest
 from dhs.config.cutouts import CutoutsTask
 from dhs.sky.brick_grid import bricks_around
 from dhs.sky.coadd_bricks import BrickReader
-from dhs.sky.cutout_job import make_store, plan_shards
+from dhs.sky.cutout_job import make_store, plan_shards, rows_of
 from dhs.sky.target_list import read_target_list
 from tests.sky.store_files import CENTRES, make_task, nothing, target_table, write_bricks
 
@@ -156,6 +157,14 @@ def test_bricks_are_never_divided_between_shards(coadd, tmp_path):
     assert max(rows.stop - rows.start for rows in parts) <= 14
 
 
+def test_a_worker_is_sent_its_own_targets_and_no_others():
+    table = target_table()
+    table = pa.concat_tables([table] * 200).combine_chunks()
+    rows = rows_of(table, slice(5000, 5010))
+    assert rows.equals(table.slice(5000, 10))
+    assert len(pickle.dumps(rows)) < 20_000 < len(pickle.dumps(table.slice(5000, 10)))
+
+
 @pytest.mark.parametrize("damage", ["tar cut", "tar changed", "tar gone", "index gone", "index garbage"])
 def test_a_damaged_shard_is_named_and_made_again(store, coadd, tmp_path, damage, caplog):
     task = make_task(tmp_path, coadd)
@@ -251,7 +260,7 @@ def test_another_list_or_setting_is_another_store(coadd, tmp_path):
         ValueError, match=r"holds the store of another job \(other stamp_size_px\); choose another folder"
     ):
         run(task.model_copy(update={"stamp_size_px": 80}), tmp_path)
-    pq.write_table(target_table(flux_g=np.ones(60)), task.targets)
+    pq.write_table(target_table(flux_g_nmgy=np.ones(60)), task.targets)
     with pytest.raises(ValueError, match=r"other targets_sha256"):
         run(task, tmp_path)
 

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from torch.utils.data import DataLoader
@@ -74,7 +75,7 @@ def test_pixels_and_columns_are_those_of_the_bricks_and_the_list(cutouts, coadd)
     np.testing.assert_array_equal(cutouts.ra_deg, table.ra_deg)
     np.testing.assert_array_equal(np.array(CLASSES)[cutouts.kind], table.kind)
     np.testing.assert_array_equal(np.array(SPLITS)[cutouts.split], table.split)
-    np.testing.assert_allclose(cutouts.mag[:, 1], 22.5 - 2.5 * np.log10(table.flux_r), rtol=1e-6)
+    np.testing.assert_allclose(cutouts.mag[:, 1], 22.5 - 2.5 * np.log10(table.flux_r_nmgy), rtol=1e-6)
     np.testing.assert_allclose(cutouts.axis_ratio, table.axis_ratio, rtol=1e-6)
     np.testing.assert_allclose(cutouts.redshift, np.where(table.z_phot > 0, table.z_phot, np.nan), rtol=1e-6)
     assert np.isnan(cutouts.redshift).any()
@@ -141,6 +142,18 @@ def test_taking_rows_and_the_first_n_galaxies(store, cutouts):
     first = load_sky(sky(store), cache_dir=store, max_galaxies=20)
     np.testing.assert_array_equal(first.target_id, cutouts.target_id[:20])
     np.testing.assert_array_equal(first.images[:], cutouts.images[:20])
+
+
+@pytest.mark.parametrize("name", ["flux_{}", "mag_{}"])
+def test_tractors_fluxes_and_magnitudes_serve_as_well(tmp_path, coadd, name):
+    table = target_table().drop_columns([f"flux_{band}_nmgy" for band in "grz"])
+    for band in "grz":
+        table = table.append_column(name.format(band), pa.array(np.linspace(18, 19, 60)))
+    make_store(make_task(tmp_path, coadd, table=table), cache_dir=tmp_path, progress=nothing)
+    mag = load_store_sky(sky(tmp_path / "store")).mag
+    wanted = np.linspace(18, 19, 60)
+    wanted = wanted if name.startswith("mag") else 22.5 - 2.5 * np.log10(wanted)
+    assert set(np.round(mag[:, 2], 4)) <= set(np.round(wanted.astype(np.float32), 4))
 
 
 def test_another_split_may_be_asked_for(store):
