@@ -36,9 +36,7 @@ def lenscat() -> KnownLenses:
     """lenscat's catalogue; ValueError when the package is not installed."""
     spec = find_spec("lenscat")
     if spec is None or not spec.submodule_search_locations:
-        raise ValueError(
-            "lenscat is not installed: no second catalogue of lenses; pip install --no-deps lenscat (only its table is read)"
-        )
+        raise ValueError("lenscat is not installed: its table is the second catalogue; pip install --no-deps lenscat")
     path = Path(spec.submodule_search_locations[0]) / "data" / "catalog.csv"
     with path.open(newline="") as file:
         rows = [
