@@ -1,7 +1,7 @@
 """Composed YAML -> typed, frozen configuration, or one line per fault."""
 
 import difflib
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -94,11 +94,17 @@ def known_keys(parents: list[int | str], *, schema: type[BaseModel], plain: dict
     """Field names of the section at ``parents``; the section's `name` in ``plain`` chooses among alternatives."""
     model: type[BaseModel] | None = schema
     node: Any = plain
+    in_mapping = False
     for part in parents:
+        node = node.get(part, {}) if isinstance(node, dict) else {}
+        if in_mapping:  # a free label, as of a mixture's components
+            in_mapping = False
+            continue
         if model is None or part not in model.model_fields:
             return []
-        node = node.get(part, {}) if isinstance(node, dict) else {}
-        model = _model_of(model.model_fields[str(part)].annotation, node)
+        annotation = model.model_fields[str(part)].annotation
+        in_mapping = get_origin(annotation) is dict
+        model = _model_of(annotation, node)
     return list(model.model_fields) if model else []
 
 

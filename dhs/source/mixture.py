@@ -55,11 +55,15 @@ class MixtureSourceBank:
         return chosen
 
     def templates(self, indices: np.ndarray) -> Templates:
-        """See `dhs.source.base.Source.templates`; one component's own stack, or the B templates of several."""
+        """See `dhs.source.base.Source.templates`; always contiguous, as renderers read it in place.
+
+        One component's own stack, not copied; a stack of these B templates where several are meant, or where a grey
+        component serves the bands of another.
+        """
         component, own = self.split(indices)
         present = np.unique(component)
-        if len(present) == 1:
-            return self._in_every_channel(self.sources[present[0]].templates(own))
+        if len(present) == 1 and self.sources[present[0]].n_channels == self.n_channels:
+            return self.sources[present[0]].templates(own)
         images = torch.empty(len(own), self.n_channels, self.stamp_size_px, self.stamp_size_px)
         support = torch.empty(len(own))
         for number in present:
@@ -97,10 +101,6 @@ class MixtureSourceBank:
         """(B,) label of the component (its kind, unless the configuration calls it otherwise) and index within it."""
         component, own = self.split(indices)
         return np.array(self.labels)[component], own
-
-    def _in_every_channel(self, templates: Templates) -> Templates:
-        """The same stack seen with all channels; nothing is copied."""
-        return templates._replace(images=templates.images.expand(-1, self.n_channels, -1, -1))
 
     def _common_grid(self) -> tuple[int, float]:
         first = self.sources[0]

@@ -88,12 +88,12 @@ def test_each_band_is_lensed_from_its_own_image_as_lenstronomy_does(arcs, inject
     config = inject_config("source=stamps", f"source.bank={gradient_bank}", "psf.convention=optical")
     few = recipes.take(np.arange(3))
     unit = {}
-    for name in ("torch", "lenstronomy"):
+    for name in ("fast", "lenstronomy"):
         settings = compose_job("inject", [f"renderer={name}"], schema=InjectRoot).renderer
         renderer = build_renderer(settings, source=injector.source, psf=config.psf, size_px=64)
         unit[name] = renderer.observe(renderer.trace(few), recipes=few).numpy()
     peak = unit["lenstronomy"].max(axis=(2, 3), keepdims=True)
-    assert (np.abs(unit["torch"] - unit["lenstronomy"]) / peak).max() < 1e-4
+    assert (np.abs(unit["fast"] - unit["lenstronomy"]) / peak).max() < 1e-4
 
 
 def test_the_sheet_of_a_mixture_says_what_each_source_is(inject_config, tmp_path):

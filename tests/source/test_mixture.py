@@ -85,11 +85,18 @@ def test_a_global_index_is_its_component_s_own_template(mixture):
     assert hlr[0] == 0.5 and hlr[1] == parts["sersic"].half_light_radius_arcsec(np.array([3]))[0]
 
 
-def test_one_component_s_batch_is_its_own_stack_and_no_copy(mixture):
-    stack = mixture.sources[0].stack().images
-    templates = mixture.templates(np.array([2, 5]))
-    assert templates.images.data_ptr() == stack.data_ptr()
-    assert templates.images.shape == (7, 3, 96, 96)
+def test_one_component_s_batch_is_its_own_stack_and_no_copy():
+    parts = {"sersic": (1.0, build_source(sersic())), "clumpy": (1.0, build_source(clumpy()))}
+    grey = MixtureSourceBank(parts)
+    templates = grey.templates(np.array([2, 5]))
+    assert templates.images.data_ptr() == parts["sersic"][1].stack().images.data_ptr()
+    assert list(templates.row) == [2, 5]
+
+
+def test_templates_are_contiguous_and_no_more_than_needed_where_grey_serves_bands(mixture):
+    templates = mixture.templates(np.array([2, 5, 5]))
+    assert templates.images.is_contiguous() and templates.images.shape == (3, 3, 96, 96)
+    assert torch.equal(templates.each()[1], mixture.stack().images[5])
 
 
 def test_the_whole_stack_is_in_the_order_of_the_indices(mixture):
@@ -150,7 +157,11 @@ def test_components_on_different_grids_are_refused_naming_both():
             "source.components.clumpy.source.stamp_size_px=64",
             'source.components: different stamps, sersic 96 px of 0.03" and clumpy 64 px',
         ),
-        ("+source.components.sersic.source.nknots=1", r"nknots = 1: unknown key \(did you|unknown key"),
+        (
+            "+source.components.sersic.source.n_source=1",
+            r"components.sersic.source.n_source = 1: unknown key \(did you mean n_sources\?\)",
+        ),
+        ("+source.components.sersic.wieght=1", r"sersic.wieght = 1: unknown key \(did you mean weight\?\)"),
     ],
 )
 def test_a_wrong_mixture_is_one_line(override, message):
