@@ -40,7 +40,7 @@ class BankBuild(Section):
     choice: Literal["uniform", "stratified"] = Field(
         "uniform", description="every acceptable galaxy alike, or the cells of `strata` alike"
     )
-    strata: Strata = Field(default_factory=lambda: Strata())
+    strata: Strata = Field(default_factory=lambda: Strata.model_validate({}))
     intrinsic_psf_fwhm_arcsec: Annotated[float, Field(gt=0.05, le=0.5)] = Field(
         0.10, description="at least this; wider where deconvolution would amplify (about 0.13 for ACS)"
     )

@@ -1,36 +1,23 @@
-"""Which galaxies of a catalogue make the bank: a keyed order to try them in, and a choice among those accepted.
-
-*Uniform*: the first ``n_sources`` acceptable galaxies of the order. *Stratified*: redshift is known beforehand, size
-and clumpiness only of the cleaned template (the catalogue's fits say how large a smooth model would be, and nothing of
-clumps), so more galaxies are accepted than needed and the bank is chosen among them, in two steps, both functions of
-seed and catalogue alone: every cell of redshift, size and clumpiness gives its first galaxy, then its second, and so on
-until there are enough. Rare kinds are then as many as common ones, as far as the catalogue has them.
-"""
+"""Which source a task of a manifest gets, and what a source's index means."""
 
 import numpy as np
 
-from dhs.config.bank_build import Strata
-from dhs.rng import Purpose, keyed_rng
+from dhs.rng import stable_fraction
+from dhs.source.base import Source
+from dhs.source.mixture import MixtureSourceBank
 
 
-def keyed_order(n_galaxies: int, *, seed: int, max_tries: int) -> np.ndarray:
-    """(min(n, max_tries),) catalogue rows in the order they are tried: a permutation keyed by ``seed``."""
-    return keyed_rng(seed, Purpose.BANK, 0, 0).permutation(n_galaxies)[:max_tries]
+def source_index_of_task(task_id: str, *, salt: str, source: Source) -> int:
+    """Index of the source for ``task_id``: blake2b of the id and ``salt`` (at most 16 bytes of it), then `choose`.
+
+    The same on every machine; another salt gives an independent assignment. The streams of training draw theirs from
+    the sample's key instead (`dhs.inject.prior.draw_geometry`).
+    """
+    return int(source.choose(np.array([stable_fraction(task_id, salt=salt)]))[0])
 
 
-def cells(*, zphot: np.ndarray, hlr_arcsec: np.ndarray, clumpiness: np.ndarray, strata: Strata) -> np.ndarray:
-    """(N,) number of each galaxy's cell; an unknown redshift (NaN) has cells of its own."""
-    z_bin = np.where(np.isfinite(zphot), np.digitize(zphot, strata.zphot), len(strata.zphot) + 1)
-    size_bin = np.digitize(hlr_arcsec, strata.half_light_radius_arcsec)
-    clump_bin = np.digitize(clumpiness, strata.clumpiness)
-    shape = (len(strata.zphot) + 2, len(strata.half_light_radius_arcsec) + 1, len(strata.clumpiness) + 1)
-    return np.ravel_multi_index((z_bin, size_bin, clump_bin), shape)
-
-
-def share_alike(cell: np.ndarray, *, n: int) -> np.ndarray:
-    """(min(n, N),) ascending positions in ``cell``: each cell's first member, then each one's second, until ``n``."""
-    by_cell = np.argsort(cell, kind="stable")
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(cell[by_cell])) + 1])
-    rank = np.empty(len(cell), np.int64)
-    rank[by_cell] = np.arange(len(cell)) - np.repeat(starts, np.diff([*starts, len(cell)]))
-    return np.sort(np.lexsort((np.arange(len(cell)), rank))[:n])
+def kind_and_index(source: Source, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(B,) kind of source (a mixture: the component's label) and (B,) index within it, for a table's columns."""
+    if isinstance(source, MixtureSourceBank):
+        return source.origin(indices)
+    return np.full(len(indices), source.name), np.asarray(indices, np.int64)
