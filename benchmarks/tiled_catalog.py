@@ -12,16 +12,17 @@ from astropy.io import fits
 PREFIX = "real_galaxy_catalog_tiled"
 
 
-def tile_catalog(example: Path, folder: Path, *, n_repeats: int, galaxies_per_file: int, shuffle_seed: int = 0) -> None:
-    """Write the catalogue ``real_galaxy_catalog_tiled.fits`` with its pictures, PSFs, noise and fits to ``folder``."""
+def tile_catalog(example: Path, folder: Path, *, n_repeats: int, galaxies_per_file: int) -> None:
+    """Write the catalogue ``real_galaxy_catalog_tiled.fits`` with its pictures, PSFs, noise and fits to ``folder``.
+
+    Rows keep the example's order, repeat after repeat; the galaxies of one file are spread over the rows.
+    """
     (main_path,) = example.glob("real_galaxy_catalog_*_example.fits")
     main = fits.getdata(main_path, 1)
     fitted = fits.getdata(main_path.with_name(f"{main_path.stem}_fits.fits"), 1)
     pictures = {key: _images(example, np.unique(main[f"{key}_FILENAME"])) for key in ("GAL", "PSF")}
     source = np.tile(np.arange(len(main)), n_repeats)
     turns = np.repeat(np.arange(n_repeats), len(main))
-    order = np.random.default_rng([shuffle_seed, 1]).permutation(len(source))
-    source, turns = source[order], turns[order]
     columns = {name: main[name][source] for name in main.names}
     columns["IDENT"] = 1_000_000 + np.arange(len(source), dtype=np.int32)
     for key in ("GAL", "PSF"):
@@ -48,13 +49,13 @@ def _write_pictures(
     folder: Path, key: str, pictures: list[np.ndarray], *, rows: np.ndarray, turns: np.ndarray, per_file: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Names of the files and numbers of the HDUs of all galaxies."""
-    names = np.array([f"real_galaxy_{key}_images_n{i // per_file}.fits" for i in range(len(rows))])
+    n_files = -(-len(rows) // per_file)
+    names = np.array([f"real_galaxy_{key}_images_n{i % n_files}.fits" for i in range(len(rows))])
     for name in np.unique(names):
-        (mine,) = np.nonzero(names == name)
-        images = [np.rot90(pictures[rows[i]], turns[i]).astype(np.float32) for i in mine]
+        images = [np.rot90(pictures[rows[i]], turns[i]).astype(np.float32) for i in np.flatnonzero(names == name)]
         hdus = [fits.PrimaryHDU(images[0]), *(fits.ImageHDU(image) for image in images[1:])]
         fits.HDUList(hdus).writeto(folder / name)
-    return names, (np.arange(len(rows)) % per_file).astype(np.int32)
+    return names, (np.arange(len(rows)) // n_files).astype(np.int32)
 
 
 def _write_table(path: Path, columns: dict[str, np.ndarray]) -> None:

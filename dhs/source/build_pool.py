@@ -33,6 +33,8 @@ FIRST_WAVE_ROWS = 1024
 WAVE_MARGIN = 1.03
 """More rows than the acceptance asks for, so that few waves are needed: each one opens every picture file."""
 WAVE_SPARE_ROWS = 32
+CATALOG = "catalog.npz"
+"""The tables, for the worker processes, in the journal's folder."""
 MIN_ACCEPTANCE = 0.01
 UNTRIED = len(REASONS)
 
@@ -176,13 +178,15 @@ def _do(catalog: RealCatalog, *, config: CosmosSource, parts: list[np.ndarray], 
             for rows in parts:
                 yield worker.do(rows)
         return
+    # The catalogue goes by file: a worker that dies while megabytes are sent to it would leave the others waiting.
+    catalog.save(journal.folder / CATALOG)
+    start = (config, journal.without_lock(), os.getpid())
     # spawn: a fork of a process with torch or OpenMP threads may hang.
-    start = (catalog, config, journal.without_lock(), os.getpid())
     with ProcessPoolExecutor(
         n_processes, mp_context=get_context("spawn"), initializer=_start_worker, initargs=start
     ) as pool:
-        futures = [pool.submit(_work, rows) for rows in parts]
         try:
+            futures = [pool.submit(_work, rows) for rows in parts]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool:
@@ -213,11 +217,11 @@ _worker: _Worker
 """Of this process, where it is one of the pool's."""
 
 
-def _start_worker(catalog: RealCatalog, config: CosmosSource, journal: Journal, parent: int) -> None:
+def _start_worker(config: CosmosSource, journal: Journal, parent: int) -> None:
     global _worker
-    _worker = _Worker(catalog, config, journal)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it lets running parts finish
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    _worker = _Worker(RealCatalog.load(journal.folder / CATALOG), config, journal)
 
 
 def _end_with_parent(parent: int) -> None:

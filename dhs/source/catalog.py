@@ -6,7 +6,7 @@ The COSMOS 25.2 and 23.5 samples (``galsim_download_cosmos -s 25.2``) and the 10
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -44,6 +44,8 @@ GROWTH_RADII_ARCSEC = np.geomspace(0.005, 10.0, 600)
 FIT_PIXEL_ARCSEC = 0.03
 """Pixel of the fits (Koekemoer et al. 2007, ApJS 172, 196)."""
 FITS_BLOCK_BYTES = 2880
+_CORRELATION = "correlation."
+_TABLE = "table"
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,31 @@ class RealCatalog:
     def sum_noise(self, row: int) -> float:
         """Root of the noise power at frequency zero: a sum over n catalogue pixels has ``sum_noise * sqrt(n)``."""
         return float(np.sqrt(self.noise_variance[row] * self.correlation[self.noise_file[row]].sum()))
+
+    def save(self, path: Path) -> None:
+        """Write all of it to an npz file, for `load` in another process."""
+        others = ("file", "correlation")
+        columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in others}
+        columns[_TABLE] = str(self.file)
+        columns |= {f"{_CORRELATION}{name}": image for name, image in self.correlation.items()}
+        with path.open("wb") as file:
+            np.savez(file, allow_pickle=False, **columns)
+
+    @classmethod
+    def load(cls, path: Path) -> "RealCatalog":
+        """What `save` wrote."""
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            columns = {name: stored[name] for name in stored.files}
+        noise = [name for name in columns if name.startswith(_CORRELATION)]
+        correlation = {name.removeprefix(_CORRELATION): columns.pop(name) for name in noise}
+        texts = {name: str(columns.pop(name)) for name in (_TABLE, "checksum", "pictures_checksum")}
+        return cls(
+            file=Path(texts[_TABLE]),
+            checksum=texts["checksum"],
+            pictures_checksum=texts["pictures_checksum"],
+            correlation=correlation,
+            **columns,
+        )
 
 
 def read_catalog(folder: Path | None, *, name: str | None) -> RealCatalog:

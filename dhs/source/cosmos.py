@@ -1,6 +1,6 @@
 """Builds a bank of real HST galaxies from a GalSim RealGalaxyCatalog (COSMOS F814W: 25.2, 23.5, or the example).
 
-catalogue (`catalog`) -> keyed order (`choice`) -> every row read (`pictures`), drawn with a round PSF (`painter`) and
+catalogue (`catalog`) -> keyed order (`sampling`) -> every row read (`pictures`), drawn with a round PSF (`painter`) and
 cleaned (`clean`), on all cores, in parts kept in a journal (`build_pool`, `journal`) -> HDF5 (`bank`).
 The bank is a function of catalogue and configuration: not of the number of processes, nor of kills on the way.
 
@@ -19,8 +19,8 @@ from dhs.config.source import CosmosSource
 from dhs.source.build_pool import Progress, Tried, images_of, try_galaxies
 from dhs.source.candidates import BadCatalog
 from dhs.source.catalog import FITTED, RealCatalog, read_catalog
-from dhs.source.choice import cells, keyed_order, share_alike
 from dhs.source.journal import Journal
+from dhs.source.sampling import cells, keyed_order, share_alike
 
 MIN_SOURCES = 10
 """Fewer acceptable galaxies than this make no bank."""

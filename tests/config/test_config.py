@@ -37,7 +37,7 @@ WRONG = {
     "sky=files": r"sky\.paths = \?\?\?: must be given",
     "inject.acceptance.min_theta_e_over_psf=9": r"inject\.acceptance\.min_theta_e_over_psf = 9: no lens",
     "inject.samples_per_epoch=3": r"inject\.samples_per_epoch = 3: must be at least trainer\.batch_size",
-    "source=cosmos": r"source\.bank = cosmos_bank\.h5: no such file; build it with",
+    "source=cosmos": r"source\.bank = cosmos_bank\.h5: no such file; build it with .*source\.catalog_dir=",
     "sky.split.train=0.9": r"sky\.split\.train \+ val \+ test = 1\.2: must be 1",
     "loss.gamma=1,2": r"loss\.gamma=1,2: a list of values needs --multirun",
     "foo": r"foo: not an override",

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhs.config.bank_build import Strata
-from dhs.source.choice import cells, keyed_order, share_alike
+from dhs.source.sampling import cells, keyed_order, share_alike
 
 
 def test_the_order_is_a_permutation_keyed_by_the_seed():
