@@ -18,6 +18,7 @@ from dhs.inject.build import build_injector
 from dhs.inject.psf_model import PsfModel
 from dhs.inject.recipe import RecipeBatch
 from dhs.inject.renderer import FastRenderer, LenstronomyRenderer, lens_parameters, source_placement
+from dhs.lens.convolve import Convolution
 from dhs.lens.raytrace import SourcePlacement, trace_arcs
 from dhs.lens.sie import LensParameters
 from dhs.rng import Purpose
@@ -74,40 +75,40 @@ def stages() -> Rows:
     traced = ours.trace(recipes)
     templates = source.templates(recipes.source_index)
     lens, placement = lens_parameters(recipes), source_placement(recipes, templates)
-    nowhere = placement._replace(support_radius_arcsec=torch.full((len(recipes),), -100.0))
+    away = placement._replace(x_arcsec=placement.x_arcsec + 1000.0)  # every pixel is dark
     model = PsfModel(config.psf, size_px=SIZE_PX)
-    model.convolve(traced[:1], recipes.take(np.arange(1)))
-    length = 80
+    bare = Convolution(size_px=SIZE_PX, kernel_size_px=model.kernel_size_px, effective=model.effective, chunk_size=16)
+    n_bands = recipes.psf_fwhm_arcsec.shape[1]
 
     def trace(where: SourcePlacement) -> int:
-        for start in range(0, len(recipes), 16):
-            part = slice(start, start + 16)
-            trace_arcs(
-                templates.images,
-                row=templates.row[part],
-                lens=LensParameters(*(value[part] for value in lens)),
-                placement=SourcePlacement(*(value[part] for value in where)),
-                template_pixel_scale_arcsec=SOURCE_PIXEL_SCALE_ARCSEC,
-                size_px=SIZE_PX,
-                pixel_scale_arcsec=PIXEL_SCALE_ARCSEC,
-                supersampling=4,
-            )
+        trace_arcs(
+            templates.images,
+            row=templates.row,
+            lens=lens,
+            placement=where,
+            template_pixel_scale_arcsec=SOURCE_PIXEL_SCALE_ARCSEC,
+            size_px=SIZE_PX,
+            pixel_scale_arcsec=PIXEL_SCALE_ARCSEC,
+            supersampling=4,
+        )
         return len(recipes)
 
     def transforms() -> int:
-        for start in range(0, len(recipes), 16):
-            spectra = torch.fft.rfft2(traced[start : start + 16], s=(length, length)).expand(-1, 3, -1, -1)
-            half = torch.fft.ifft(spectra, dim=-2)[..., :SIZE_PX, :]
-            torch.fft.irfft(half, n=length, dim=-1)
+        bare.convolve_with(traced, n_bands=n_bands, multiply=lambda spectra, *_: np.repeat(spectra, n_bands, axis=1))
+        return len(recipes)
+
+    def gathering() -> int:
+        lens_parameters(recipes), source_placement(recipes, source.templates(recipes.source_index))
         return len(recipes)
 
     rates = interleaved(
         {
             "all": lambda: _render(ours, recipes),
-            "coarse pass: one ray a pixel, footprint bound": lambda: trace(nowhere),
-            "coarse and fine pass": lambda: trace(placement),
-            "FFTs: one forward, three inverse": transforms,
-            "PSF: FFTs, kernel spectra, product": lambda: len(ours.observe(traced, recipes=recipes)),
+            "recipes to tensors": gathering,
+            "trace, coarse pass alone: one ray a pixel, footprint bound": lambda: trace(away),
+            "trace, coarse and fine pass": lambda: trace(placement),
+            "PSF, FFTs alone: one forward, three inverse": transforms,
+            "PSF, FFTs and kernels": lambda: len(ours.observe(traced, recipes=recipes)),
         },
         rounds=ROUNDS,
     )

@@ -49,7 +49,7 @@ class Convolution:
                 self._tables[length] = RadialSpectra(
                     kernel_of, size_px=self._size_px, effective=self._effective, length=length
                 )
-            self._tables[length].at(fwhm_arcsec)  # grows here, before threads read it
+            self._tables[length].cover(fwhm_arcsec)  # here, before threads read it
 
         def multiply(spectra: np.ndarray, rows: np.ndarray, length: int) -> np.ndarray:
             found = self._tables[length].at(fwhm_arcsec[rows])
@@ -57,7 +57,7 @@ class Convolution:
             multiply_radial(product, spectra, found.table, found.node, found.weight)
             return product
 
-        return self._convolve(images, n_bands=fwhm_arcsec.shape[1], multiply=multiply)
+        return self.convolve_with(images, n_bands=fwhm_arcsec.shape[1], multiply=multiply)
 
     def with_any(
         self, images: torch.Tensor, *, kernels_of: Callable[[np.ndarray], torch.Tensor], n_bands: int
@@ -68,9 +68,10 @@ class Convolution:
             own = kernel_spectra(kernels_of(rows), size_px=self._size_px, effective=self._effective, length=length)
             return spectra * own.numpy()
 
-        return self._convolve(images, n_bands=n_bands, multiply=multiply)
+        return self.convolve_with(images, n_bands=n_bands, multiply=multiply)
 
-    def _convolve(self, images: torch.Tensor, *, n_bands: int, multiply: Multiply) -> torch.Tensor:
+    def convolve_with(self, images: torch.Tensor, *, n_bands: int, multiply: Multiply) -> torch.Tensor:
+        """(B, bands, N, N) of images (B, C, N, N); ``multiply`` does what lies between the transforms."""
         pixels, size = np.ascontiguousarray(images.numpy()), self._size_px
         out = np.empty((len(pixels), n_bands, size, size), np.float32)
         distance = np.empty(len(pixels), np.int64)

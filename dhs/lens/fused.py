@@ -26,6 +26,10 @@ from dhs.lens.threads import in_threads
 BLOCK = 1024
 """Rays at once: a dozen buffers of 4 kB."""
 
+SAFETY = 4.0
+"""A change seen between two steps may be small by chance. With knots of one template pixel, theta_E 0.3 to 4 arcsec
+and q 0.2 to 1, the error exceeded the changes allowed in 20 of 1,600 stamps, by a factor of up to 4.2, and 4 in none."""
+
 BLUR_PX = 1.5
 """Bilinear sampling spreads a template by less than this."""
 
@@ -106,8 +110,8 @@ def trace_culled(
     """(B, C, N, N) float32 flux per survey pixel of the templates ``stack`` (K, C, S, S) float32 at ``row`` (B,).
 
     ``lens`` and ``placement`` as in `coefficients`. ``ladder`` (4,) traces every pixel in reach at 4 x 4. A longer one
-    climbs: a pixel goes on to the next step while it, or a neighbour, changed by more than ``max_error`` of the
-    stamp's brightest pixel in the last one (the neighbours because a caustic that runs through one pixel's corner may
+    climbs: a pixel goes on to the next step while it, or a neighbour, changed by more than ``max_error / SAFETY`` of
+    the stamp's brightest pixel in the last one (the neighbours because a caustic that runs through one pixel's corner may
     fall between the rays of the next). Runs on torch's number of threads, with the same bits for any.
     """
     assert max(ladder) ** 2 <= BLOCK
@@ -132,7 +136,7 @@ def trace_culled(
             offsets.astype(np.float32),
             template_scale_arcsec,
             (pixel_scale_arcsec / template_scale_arcsec) ** 2,
-            max_error,
+            max_error / SAFETY,
             out[chosen],
         )
 

@@ -39,13 +39,18 @@ class RadialSpectra:
         self._kernel_of, self._size_px, self._effective, self.length = kernel_of, size_px, effective, length
         self._first, self._table = 0, np.zeros((0, length // 2 + 1, length // 2 + 1), np.float32)
 
+    def cover(self, fwhm_arcsec: np.ndarray) -> None:
+        """Make the table reach over all of ``fwhm_arcsec``; ValueError where one is not a positive number."""
+        low, high = float(np.min(fwhm_arcsec)), float(np.max(fwhm_arcsec))  # NaN if any is
+        if not (low > 0 and high < np.inf):
+            raise ValueError(f"psf_fwhm_arcsec from {low} to {high}: must be above 0")
+        # One node more on either side than the cubic needs: the rounding of a logarithm may differ in `at`.
+        self._extend(int(np.floor(np.log(low) / STEP)) - 2, int(np.floor(np.log(high) / STEP)) + 4)
+
     def at(self, fwhm_arcsec: np.ndarray) -> Interpolation:
-        """Of FWHM (B, bands) arcsec; ValueError where one is not a positive number."""
-        if not np.all((fwhm_arcsec > 0) & np.isfinite(fwhm_arcsec)):
-            raise ValueError(f"psf_fwhm_arcsec from {np.min(fwhm_arcsec)} to {np.max(fwhm_arcsec)}: must be above 0")
+        """Of FWHM (B, bands) arcsec, which the table covers."""
         place = np.log(np.asarray(fwhm_arcsec, np.float64)) / STEP
         node = np.floor(place).astype(np.int64)
-        self._extend(int(node.min()) - 1, int(node.max()) + 3)
         t = place - node
         # Lagrange's cubic through the nodes -1, 0, 1, 2.
         weights = [

@@ -13,7 +13,7 @@ from dhs.lens.fused import trace_culled
 from dhs.lens.sie import LensParameters, source_plane
 
 ADAPTIVE_LADDER = (2, 4, 8, 16)
-"""Rays a side of a pixel; every pixel in reach gets the first two (a doubling leaves about a fifth of its change)."""
+"""Rays a side of a pixel; every pixel in reach gets the first two."""
 
 
 class SourcePlacement(NamedTuple):

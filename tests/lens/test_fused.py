@@ -1,10 +1,13 @@
 """The compiled tracer: every branch of its arithmetic, channels, adaptive sampling, bits that depend on nothing."""
 
+import numba
 import numpy as np
 import pytest
 import torch
 
 from dhs.lens import fused
+from dhs.lens.convolve import light_distance
+from dhs.lens.radial_spectra import multiply_radial
 from dhs.lens.raytrace import SourcePlacement, trace_arcs, trace_dense
 from dhs.lens.sie import LensParameters
 
@@ -118,6 +121,47 @@ def test_adaptive_sampling_keeps_the_error_that_it_states(max_error):
     assert (error.amax(dim=(1, 2, 3)) / peak).max() < max_error
     fixed = (trace_arcs(templates(), supersampling=4, **inputs) - truth).abs()
     assert (fixed.amax(dim=(1, 2, 3)) / peak).max() > 1e-2  # what 4 x 4 leaves, before the PSF
+
+
+@pytest.mark.parametrize("max_error", [1e-2, 1e-3])
+def test_adaptive_sampling_keeps_the_error_for_knots_of_one_template_pixel(max_error):
+    """Sources as rough as they come, 240 lenses: chance agreement of two steps must not pass for convergence."""
+    rng = np.random.default_rng(17)
+    n, axis = 240, np.arange(96) - 47.5
+    stack = np.zeros((40, 1, 96, 96), np.float32)
+    for image in stack[:, 0]:
+        image += np.exp(-np.hypot(axis, axis[:, None]) / 6)
+        for _ in range(12):
+            x, y = rng.normal(0, 10, 2)
+            image += rng.uniform(0.2, 2) * np.exp(-((axis - x) ** 2 + (axis[:, None] - y) ** 2) / 2)
+        image *= np.clip((45 - np.hypot(axis, axis[:, None])) / 8, 0, 1)
+        image /= image.sum()
+
+    def u(low: float, high: float) -> torch.Tensor:
+        return torch.from_numpy(rng.uniform(low, high, n).astype(np.float32))
+
+    theta_e = u(0.3, 4.0)
+    lens = LensParameters(theta_e, u(0.2, 1), u(0, 3.14), u(-0.1, 0.1), u(-0.1, 0.1), u(-0.1, 0.1), u(-0.1, 0.1))
+    placement = SourcePlacement(u(-0.6, 0.6) * theta_e, u(-0.6, 0.6) * theta_e, u(0, 6.28), torch.full((n,), 1.36))
+    inputs = {"row": torch.arange(n) % 40, "lens": lens, "placement": placement, **GRID}
+    truth = trace_arcs(torch.from_numpy(stack), supersampling=16, **inputs)
+    ours = trace_arcs(torch.from_numpy(stack), supersampling=None, max_error=max_error, **inputs)
+    error = (ours - truth).abs().amax(dim=(1, 2, 3)) / truth.amax(dim=(1, 2, 3))
+    assert error.max() < max_error
+    fixed = trace_arcs(torch.from_numpy(stack), supersampling=8, **inputs)
+    assert ((fixed - truth).abs().amax(dim=(1, 2, 3)) / truth.amax(dim=(1, 2, 3))).max() > max_error
+
+
+def test_numbas_own_threads_are_never_started():
+    """They do not survive the fork of a loader's worker."""
+    lens, placement = systems()
+    trace_arcs(templates(), row=torch.arange(N), lens=lens, placement=placement, supersampling=2, **GRID)
+    with pytest.raises(ValueError, match="not initialized"):
+        numba.threading_layer()
+
+
+def test_machine_code_is_compiled_before_the_first_stamp():
+    assert [len(function.signatures) for function in (fused.trace_stamps, light_distance, multiply_radial)] == [1, 1, 1]
 
 
 @pytest.mark.slow

@@ -98,7 +98,8 @@ def test_the_table_serves_a_source_with_an_image_per_band():
 
 def test_the_table_does_not_depend_on_what_was_asked_before():
     one, two = (RadialSpectra(moffat, size_px=64, effective=True, length=72) for _ in range(2))
-    two.at(np.array([[3.0, 0.5, 1.7]]))
+    one.cover(np.array([[1.13]]))
+    two.cover(np.array([[3.0, 0.5, 1.7]]))
     (a, b) = (table.at(np.array([[1.13]])) for table in (one, two))
     np.testing.assert_array_equal(a.table[a.node[0, 0]], b.table[b.node[0, 0]])
     np.testing.assert_array_equal(a.weight, b.weight)
@@ -107,7 +108,7 @@ def test_the_table_does_not_depend_on_what_was_asked_before():
 @pytest.mark.parametrize("fwhm", [0.0, -1.0, np.nan, np.inf])
 def test_a_seeing_that_is_no_positive_number_is_refused(fwhm):
     with pytest.raises(ValueError, match="must be above 0"):
-        RadialSpectra(moffat, size_px=64, effective=True, length=72).at(np.array([[1.0, fwhm]]))
+        RadialSpectra(moffat, size_px=64, effective=True, length=72).cover(np.array([[1.0, fwhm]]))
 
 
 @pytest.mark.parametrize(("size", "kernel"), [(64, 33), (64, 9), (64, 127), (64, 255), (40, 101), (65, 33)])
