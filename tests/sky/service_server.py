@@ -36,7 +36,7 @@ def fits_body(
     header["CD1_1"], header["CD1_2"], header["CD2_1"], header["CD2_2"] = -scale / 3600, 0.0, 0.0, scale / 3600
     hdus: list[fits.PrimaryHDU | fits.ImageHDU] = [fits.PrimaryHDU(image, header)]
     if invvar:
-        sigma = np.array(SIGMA_NMGY, np.float32)[: len(bands), None, None]
+        sigma = np.array([SIGMA_NMGY["grz".index(band)] for band in bands], np.float32)[:, None, None]
         hdus.append(fits.ImageHDU(np.broadcast_to(sigma**-2, image.shape).copy(), header, name="INVVAR"))
     buffer = io.BytesIO()
     fits.HDUList(hdus).writeto(buffer)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dhs.config.cutouts import CutoutsTask
+from dhs.sky import cutout_shard
 from dhs.sky.brick_grid import bricks_around
 from dhs.sky.coadd_bricks import BrickReader
 from dhs.sky.cutout_job import make_store, plan_shards, rows_of
@@ -203,6 +204,26 @@ def test_kill_9_and_a_rerun_give_the_store_of_an_undisturbed_run(coadd, tmp_path
     (task.output / ".shard-000003.tar.1.tmp").write_bytes(b"half a shard")
     run(task, tmp_path)
     assert digests(task.output) == digests(quiet.output)
+
+
+def test_a_shard_that_dies_while_it_is_made_anew_is_unfinished_even_to_a_quick_look(coadd, tmp_path, monkeypatch):
+    """Its old index must not vouch for its new tar, which may have the same length."""
+    names = target_table()["brickname"].to_pylist()
+    names[2] = "9999p999"
+    task = make_task(tmp_path, coadd, table=target_table(brickname=names), verify=False)
+    monkeypatch.setattr("dhs.sky.coadd_bricks.bricks_around", lambda *a, **k: [])
+    assert run(task, tmp_path).reasons["brick_missing"] == 1
+    index = pq.read_table(task.output / "index.parquet").to_pandas()
+    shard = int(index.loc[index.target_id == 1002, "shard"].iloc[0])
+
+    def dies(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cutout_shard, "write_parquet", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(task.model_copy(update={"retry_failed": True}), tmp_path)
+    assert (task.output / f"shard-{shard:06d}.tar").exists()
+    assert not (task.output / f"shard-{shard:06d}.parquet").exists()
 
 
 def test_failures_are_counted_and_stop_the_job_only_above_the_limit(coadd, tmp_path):

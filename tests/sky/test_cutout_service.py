@@ -79,7 +79,9 @@ def test_a_pixel_that_is_exactly_zero_has_no_data():
 
 def test_bands_in_another_order_are_put_in_ours(service, tmp_path):
     service.plan[key(RA)] = ["zgr"]
-    np.testing.assert_array_equal(fetch(config_of(service), tmp_path).images[0], sky_of(RA, 64))
+    fetched = fetch(config_of(service), tmp_path)
+    np.testing.assert_array_equal(fetched.images[0], sky_of(RA, 64))
+    np.testing.assert_allclose(fetched.invvar[0, :, 5, 5], np.array(SIGMA_NMGY) ** -2.0, rtol=1e-6)
 
 
 TRANSIENT = {
