@@ -28,7 +28,7 @@ BLOCK = 1024
 
 SAFETY = 4.0
 """A change seen between two steps may be small by chance. With knots of one template pixel, theta_E 0.3 to 4 arcsec
-and q 0.2 to 1, the error exceeded the changes allowed in 20 of 1,600 stamps, by a factor of up to 4.2, and 4 in none."""
+and q 0.2 to 1, the error exceeded the change allowed in 20 of 1,600 stamps, by up to 4.2 times; with 4 in none."""
 
 BLUR_PX = 1.5
 """Bilinear sampling spreads a template by less than this."""
@@ -111,8 +111,8 @@ def trace_culled(
 
     ``lens`` and ``placement`` as in `coefficients`. ``ladder`` (4,) traces every pixel in reach at 4 x 4. A longer one
     climbs: a pixel goes on to the next step while it, or a neighbour, changed by more than ``max_error / SAFETY`` of
-    the stamp's brightest pixel in the last one (the neighbours because a caustic that runs through one pixel's corner may
-    fall between the rays of the next). Runs on torch's number of threads, with the same bits for any.
+    the stamp's brightest pixel in the last one (the neighbours because a caustic that runs through one pixel's corner
+    may fall between the rays of the next). Runs on torch's number of threads, with the same bits for any.
     """
     assert max(ladder) ** 2 <= BLOCK
     channels, template_size = stack.shape[1], stack.shape[-1]
