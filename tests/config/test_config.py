@@ -34,6 +34,7 @@ WRONG = {
     "loss=foo": r"loss = foo: must be one of bce, focal",
     "modell=x": r"modell: unknown key \(did you mean model\?\)",
     "model.metadata=[label]": r"model\.metadata\.0 = 'label': must be 'psfsize_g'",
+    "sky=store": r"sky\.path = \?\?\?: must be given",
     "sky=files": r"sky\.paths = \?\?\?: must be given",
     "inject.acceptance.min_theta_e_over_psf=9": r"inject\.acceptance\.min_theta_e_over_psf = 9: no lens",
     "inject.samples_per_epoch=3": r"inject\.samples_per_epoch = 3: must be at least trainer\.batch_size",
