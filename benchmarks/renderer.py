@@ -170,7 +170,8 @@ def gpu() -> Rows:
         templates = source.templates(many.source_index)
         lens = LensParameters(*(value.to(device) for value in lens_parameters(many)))
         placement = SourcePlacement(*(value.to(device) for value in source_placement(many, templates)))
-        row = torch.from_numpy(many.source_index).to(device)
+        # Every template of the bank is as likely as another: the bank is read, not a cache of 64.
+        row = torch.from_numpy(np.random.default_rng(1).integers(0, source.n_sources, batch)).to(device)
         fwhm = torch.from_numpy(many.psf_fwhm_arcsec).float().to(device)
 
         def work(
@@ -186,8 +187,11 @@ def gpu() -> Rows:
         rays = SIZE_PX**2 * 16
         arithmetic = new[0]["median"] * rays * FLOPS_PER_RAY / (H200_TFLOPS * 1e12)
         memory = new[0]["median"] * (4 * SIZE_PX**2 * 4 + 96 * 96 * 4 + 4 * 80 * 41 * 8 * 3) / (H200_TBYTES * 1e12)
-        print(f"  {arithmetic:.1%} of the H200's float32 peak, {memory:.1%} of its bandwidth (least traffic)")
-        rows += new
+        limits = {
+            f"batches of {batch}: share of an H200's float32 peak": [100 * arithmetic],
+            f"batches of {batch}: share of an H200's bandwidth, at the least traffic": [100 * memory],
+        }
+        rows += new + rows_from(limits, part="renderer on the GPU", unit="%")
     return rows
 
 

@@ -13,7 +13,8 @@ from dhs.config.injection import GaussianPsf, MoffatPsf, PsfConfig, SurveyPsf
 from dhs.constants import BANDS, PIXEL_SCALE_ARCSEC
 from dhs.inject.recipe import RecipeBatch
 from dhs.lens.convolve import Convolution
-from dhs.lens.psf import gaussian_kernel, moffat_kernel
+from dhs.lens.psf import RINGING_PX, convolution_size, gaussian_kernel, moffat_kernel
+from dhs.lens.radial_spectra import RadialSpectra
 from dhs.rng import Purpose, keyed_rng
 from dhs.sky.cutouts import CutoutSet
 
@@ -77,7 +78,7 @@ class PsfModel:
                 effective=self.effective,
                 chunk_size=chunk_size,
             )
-        is_round = self._are_round(recipes)
+        is_round = self.are_round(recipes)
         if is_round.all():
             return self._convolution.with_round(traced, kernel_of=self.profile, fwhm_arcsec=recipes.psf_fwhm_arcsec)
         rows, others = np.flatnonzero(is_round), recipes.take(~is_round)
@@ -98,7 +99,16 @@ class PsfModel:
         assert isinstance(self.psf, MoffatPsf | GaussianPsf)
         return self.psf.kernel_size_px
 
-    def _are_round(self, recipes: RecipeBatch) -> np.ndarray:
+    def table(self) -> RadialSpectra | None:
+        """Of the profile, for light anywhere in the stamp; None for `psf=survey`."""
+        if self._images is not None:
+            return None
+        length = convolution_size(
+            self.size_px, kernel_size_px=self.kernel_size_px + (2 * RINGING_PX if self.effective else 0)
+        )
+        return RadialSpectra(self.profile, size_px=self.size_px, effective=self.effective, length=length)
+
+    def are_round(self, recipes: RecipeBatch) -> np.ndarray:
         """(B,) bool: every band's kernel is a round profile."""
         if self._images is not None:
             return np.zeros(len(recipes), dtype=bool)

@@ -81,6 +81,32 @@ class RadialSpectra:
         return quarter.to(torch.float32).numpy()
 
 
+class DeviceSpectra:
+    """The same table as a tensor on ``device``, for seeing from ``low_arcsec`` to ``high_arcsec``."""
+
+    def __init__(self, spectra: RadialSpectra, *, low_arcsec: float, high_arcsec: float, device: torch.device) -> None:
+        spectra.cover(np.array([low_arcsec, high_arcsec]))
+        start = spectra.at(np.array([[low_arcsec]]))
+        self._first = round(float(np.floor(np.log(low_arcsec) / STEP))) - 1 - int(start.node[0, 0])
+        self._table, self._length = torch.from_numpy(start.table).to(device), spectra.length
+        ky = torch.arange(self._length, device=device)
+        self._mirror = torch.minimum(ky, self._length - ky)
+
+    def of(self, fwhm_arcsec: torch.Tensor) -> torch.Tensor:
+        """(B, bands, L, L//2+1) real float32 spectra for FWHM (B, bands) on the device; no branch on data."""
+        place = torch.log(fwhm_arcsec.double()) / STEP
+        node = torch.floor(place)
+        t = (place - node).to(torch.float32)[..., None, None]
+        row = (node.to(torch.int64) - 1 - self._first).clamp(0, len(self._table) - 4)
+        quarter = (
+            self._table[row] * (-t * (t - 1) * (t - 2) / 6)
+            + self._table[row + 1] * ((t + 1) * (t - 1) * (t - 2) / 2)
+            + self._table[row + 2] * (-(t + 1) * t * (t - 2) / 2)
+            + self._table[row + 3] * ((t + 1) * t * (t - 1) / 6)
+        )
+        return quarter[..., self._mirror, :]
+
+
 @machine_code("void(complex64[:,:,:,::1], complex64[:,:,:,::1], float32[:,:,::1], int64[:,::1], float32[:,:,::1])")
 def multiply_radial(product, spectra, table, node, weight):  # type: ignore[no-untyped-def]
     """``product`` (B, bands, L, H) = ``spectra`` (B, C, L, H) times the kernels' spectra, interpolated in ``table``."""

@@ -10,7 +10,13 @@ from dhs.config.injection import GaussianPsf, MoffatPsf, RendererConfig, SurveyP
 from dhs.constants import PIXEL_SCALE_ARCSEC
 from dhs.inject.build import build_injector
 from dhs.inject.psf_model import PsfModel, with_psf_ellipticity
-from dhs.inject.renderer import FastRenderer, LenstronomyRenderer, build_renderer
+from dhs.inject.renderer import (
+    FastRenderer,
+    LenstronomyRenderer,
+    build_renderer,
+    lens_parameters,
+    source_placement,
+)
 from dhs.inject.renderer_gpu import DenseRenderer
 from dhs.lens.psf import moffat_kernel
 from dhs.rng import Purpose
@@ -78,6 +84,23 @@ def test_dense_equals_fast(injector, recipes):
     model = PsfModel(MOFFAT, size_px=64)
     dense = DenseRenderer(injector.source, psf=model, config=settings(), size_px=64, device=torch.device("cpu"))
     assert_same(rendered(dense, recipes), rendered(fast(injector), recipes))
+
+
+def test_what_stays_on_the_device_is_what_comes_back(injector, recipes):
+    """`render`, which the GPU's benchmark times, against `trace` and `observe`, and against the CPU's renderer."""
+    psf = GaussianPsf(name="gaussian", convention="optical")
+    model = PsfModel(psf, size_px=64)
+    dense = DenseRenderer(injector.source, psf=model, config=settings(), size_px=64, device=torch.device("cpu"))
+    some = recipes.take(slice(0, 4))
+    templates = injector.source.templates(some.source_index)
+    arcs = dense.render(
+        lens_parameters(some),
+        source_placement(some, templates),
+        torch.from_numpy(some.source_index),
+        torch.from_numpy(np.asarray(some.psf_fwhm_arcsec)),
+    )
+    assert torch.equal(arcs, rendered(dense, some))
+    assert_same(arcs, rendered(fast(injector, psf), some))
 
 
 def test_any_number_of_threads_and_any_chunk_give_the_same_bits(injector, recipes):
