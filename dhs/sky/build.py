@@ -35,6 +35,14 @@ def load_sky(
 
 
 def open_cutouts(paths: Sequence[Path]) -> CutoutSet:
-    """Cutouts of NPZ and FITS files, whatever they are of: for looking at and auditing: the split is no matter."""
+    """A store's cutouts, or those of NPZ and FITS files: for looking at and auditing, where the split is no matter.
+
+    Raises:
+        ValueError: a store among other paths, or a fault of `load_store_sky` or `load_files_sky`.
+    """
+    if any(path.is_dir() for path in paths):
+        if len(paths) > 1:
+            raise ValueError(f"anchors.cutouts = {', '.join(map(str, paths))}: give one store, or files, not both")
+        return load_store_sky(StoreSky.model_validate({"name": "store", "path": paths[0]}))
     split = SplitConfig.model_validate({})
     return load_files_sky(FilesSky.model_validate({"name": "files", "paths": tuple(paths), "split": split}))

@@ -1,5 +1,6 @@
 """task=cutouts and sky=store as a user types them."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,39 @@ def test_from_a_list_to_a_contact_sheet(tmp_path):
     assert sheet.returncode == 0, sheet.stderr
     assert "55 cutouts of 60 targets; left out: 5 masked_centre" in sheet.stdout
     assert (tmp_path / "sheet.png").stat().st_size > 1000
+
+
+def test_a_store_of_anchors_is_audited_by_its_pixels(tmp_path):
+    """The store's targets as an anchor list: those on the test bricks' galaxies are looked at, whatever their names."""
+    write_bricks(tmp_path / "coadd")
+    table = target_table()
+    pq.write_table(table, tmp_path / "targets.parquet")
+    task = ["task=cutouts", f"task.targets={tmp_path}/targets.parquet", f"task.output={tmp_path}/store"]
+    assert inject(*task, f"task.bricks.root={tmp_path}/coadd", "task.bricks.num_processes=1").returncode == 0
+    rows = [f"t{i},{ra},{dec},ring" for i, (ra, dec) in enumerate(zip(*positions(table), strict=True))]
+    (tmp_path / "list.csv").write_text("\n".join(["name,ra_deg,dec_deg,kind", *rows]) + "\n")
+    audit = subprocess.run(
+        [
+            sys.executable,
+            "evaluate.py",
+            "task=audit",
+            "anchors=csv",
+            f"anchors.path={tmp_path}/list.csv",
+            f"anchors.cutouts=[{tmp_path}/store]",
+            f"task.output={tmp_path}/audit",
+        ],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+    )
+    assert audit.returncode in (0, 1), audit.stderr
+    summary = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert summary["checks"]["pixels"].get("not checked", 0) == 5  # the five without a cutout
+    assert summary["n"] == 60
+
+
+def positions(table) -> tuple[list[float], list[float]]:
+    return table["ra_deg"].to_pylist(), table["dec_deg"].to_pylist()
 
 
 @pytest.mark.parametrize(
