@@ -7,7 +7,15 @@ import torch
 from scipy.signal import fftconvolve
 
 from dhs.lens.convolve import Convolution, light_distance
-from dhs.lens.psf import convolution_size, convolve_bands, gaussian_kernel, kernel_spectra, moffat_kernel
+from dhs.lens.psf import (
+    RINGING_PX,
+    convolution_size,
+    convolve_bands,
+    gaussian_kernel,
+    kernel_spectra,
+    moffat_kernel,
+    pixel_free_kernel,
+)
 from dhs.lens.radial_spectra import RadialSpectra
 
 SCALE = 0.262
@@ -152,3 +160,17 @@ def test_a_round_kernel_is_the_limit_of_an_elliptical_one():
 def test_spectra_of_symmetric_kernels_are_real():
     spectra = kernel_spectra(moffat(torch.tensor([1.1])), size_px=64, effective=False)
     assert spectra.imag.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("fwhm_arcsec", "cut"), [(0.6, 3e-5), (0.8, 5e-6), (1.2, 5e-6), (1.6, 5e-6)])
+def test_what_is_cut_of_a_kernel_without_its_pixel_is_as_small_as_stated(fwhm_arcsec, cut):
+    kernel = moffat(torch.tensor([fwhm_arcsec], dtype=torch.float64))[0]
+    length = 1024  # far beyond the ringing
+    response = np.sinc(np.fft.fftfreq(length))
+    spectrum = np.fft.fft2(kernel.numpy(), s=(length, length)) / (response * response[:, None])
+    exact = np.roll(np.fft.ifft2(spectrum).real, (200, 200), axis=(0, 1))
+    middle = slice(200 - RINGING_PX, 200 + 33 + RINGING_PX)
+    kept, rest = exact[middle, middle].copy(), exact
+    rest[middle, middle] = 0
+    assert np.abs(rest).max() < cut * kept.max()
+    assert np.abs(pixel_free_kernel(kernel).numpy() - kept).max() < cut * kept.max()
