@@ -44,7 +44,7 @@ class BankBuild(Section):
     intrinsic_psf_fwhm_arcsec: Annotated[float, Field(gt=0.05, le=0.5)] = Field(
         0.10, description="at least this; wider where deconvolution would amplify (about 0.13 for ACS)"
     )
-    whiten: bool = Field(False, description="make the noise white (GalSim); it adds noise and takes 20 times as long")
+    whiten: bool = Field(False, description="make the noise white (GalSim); it adds noise and takes ten times as long")
     denoise_sigma_px: Annotated[float, Field(ge=0, le=5)] = 0.5
     half_light_radius_arcsec: Range = Range(low=0.1, high=1.0)
     min_snr: PositiveFloat = Field(15.0, description="of the flux in the footprint")

@@ -16,6 +16,7 @@ import numpy as np
 FITS_BLOCK_BYTES = 2880
 """FITS standard 4.0, section 3.1."""
 CARD_BYTES = 80
+FIRST_KEYWORDS = (b"SIMPLE", b"XTENSION")
 FLOAT_TYPES: dict[bytes, np.dtype] = {b"-32": np.dtype(">f4"), b"-64": np.dtype(">f8")}
 
 
@@ -59,11 +60,11 @@ class PictureFile:
             raise DamagedPicture(f"the file has only {len(self._found)} HDUs")
         self._file.seek(self._next)
         cards = self._cards()
+        bits = cards.get(b"BITPIX", b"")
+        if next(iter(cards), b"") not in FIRST_KEYWORDS or not bits.lstrip(b"-").isdigit():
+            raise DamagedPicture(f"HDU {len(self._found)} has no FITS header")
         axes = int(cards.get(b"NAXIS", b"0"))
         shape = tuple(int(cards[b"NAXIS%d" % axis]) for axis in range(axes, 0, -1))
-        bits = cards.get(b"BITPIX", b"")
-        if not bits.lstrip(b"-").isdigit():
-            raise DamagedPicture(f"HDU {len(self._found)} has no FITS header")
         n_values = math.prod(shape) + int(cards.get(b"PCOUNT", b"0")) if axes else 0
         n_bytes = abs(int(bits)) // 8 * n_values * int(cards.get(b"GCOUNT", b"1"))
         plain = bits in FLOAT_TYPES and float(cards.get(b"BSCALE", 1)) == 1 and float(cards.get(b"BZERO", 0)) == 0

@@ -151,7 +151,7 @@ def test_a_killed_build_continues_and_makes_the_bank_of_an_uninterrupted_one(who
         wait_for(lambda: journal_parts(tmp_path) or first.poll() is not None)
         workers = children_of(first.pid)
         first.send_signal(signal.SIGKILL)
-        first.communicate()
+        first.wait()
     kept = journal_parts(tmp_path)
     assert len(kept) >= 1 and not (tmp_path / "b.h5").exists()
     assert workers

@@ -47,6 +47,8 @@ def test_the_bank_opens_and_its_templates_end_within_their_support(example_bank)
     assert (images[:, [0, -1]] == 0).all() and (images[:, :, [0, -1]] == 0).all()
     farthest = [measure.support_radius_arcsec(image, pixel_scale_arcsec=0.03) for image in images]
     assert (farthest <= templates.support_radius_arcsec.numpy() + 1e-6).all()
+    sizes = [measure.half_light_radius_arcsec(image, pixel_scale_arcsec=0.03) for image in images]
+    np.testing.assert_allclose(sizes, bank.meta["hlr_arcsec"], rtol=1e-5)
     assert (bank.half_light_radius_arcsec(np.arange(bank.n_sources)) >= 0.1).all()
 
 

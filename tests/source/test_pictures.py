@@ -18,7 +18,9 @@ def test_every_hdu_is_what_astropy_reads(catalog_dir):
 
 def test_other_kinds_of_hdu_are_stepped_over(tmp_path):
     image = np.arange(12.0).reshape(3, 4)
-    table = fits.BinTableHDU.from_columns([fits.Column("a", "PD()", array=np.array([[1.0], [2.0, 3.0]], object))])
+    table = fits.BinTableHDU.from_columns(
+        [fits.Column("a", "PD()", array=np.array([np.ones(1000), np.ones(9)], object))]
+    )
     scaled = fits.ImageHDU(image.astype(np.int16))
     hdus = [fits.PrimaryHDU(), table, scaled, fits.ImageHDU(image), fits.ImageHDU(image.astype(np.float32) + 1)]
     fits.HDUList(hdus).writeto(tmp_path / "mixed.fits")
