@@ -43,8 +43,8 @@ GRAIN_QUANTILES = (0.2, 0.6)
 """The faint half of the lit pixels, without the faintest, which the footprint's soft rim has dimmed."""
 GRAIN_TO_SUM = 18.7
 """Noise of a sum per root pixel over the grain, measured on 49 galaxies of the 23.5 example (rank correlation with
-their true S/N 0.97): ACS's correlated noise, PSF 0.13 arcsec, denoise 0.5 px. White noise has about 3, so that there
-the S/N from the grain is too low by 6: it warns, and never fails a bank."""
+their true S/N 0.96): ACS's correlated noise, PSF 0.13 arcsec, denoise 0.5 px. White noise after the same denoising has
+2, so that there the S/N from the grain is nine times too low: it warns, and never fails a bank."""
 FILL_LEVEL = 3e-3
 """Isophote of `box_fill`, over the peak (its quantile FILL_PEAK_QUANTILE, because of cusps)."""
 FILL_PEAK_QUANTILE = 0.999

@@ -23,7 +23,7 @@ LIMITS_OF_THE_CHECK = (
     "Noise that was smoothed away leaves no speckle: a heavily denoised bank is judged by its pedestal, sizes and edge "
     "light alone.",
     "Whether the galaxies are the right ones (redshift, colour, brightness) is not looked at.",
-    "The S/N from the grain is calibrated on ACS noise; on white noise it is too low by about six, and only warns.",
+    "The S/N from the grain is calibrated on ACS noise; on white noise it is nine times too low, and it only warns.",
     "The same galaxy cut out at another centre is not found among the duplicates.",
 )
 
