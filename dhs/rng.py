@@ -28,6 +28,7 @@ class Purpose(IntEnum):
     DEGRADE = 13
     ARC_NOISE = 21
     PSF = 15
+    MANIFEST = 16
 
 
 def keyed_rng(seed: int, purpose: Purpose, epoch: int, index: int) -> np.random.Generator:

@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from dhs.constants import BANDS, CLASSES
-from dhs.inject.injector import Injector, StampBatch
+from dhs.inject.injector import Injector
+from dhs.inject.stamp_batch import StampBatch
 from dhs.inject.stream import InjectionStream
 from dhs.rng import Purpose
 from dhs.train.batch import BatchMaker

@@ -109,6 +109,31 @@ def draw_arcs(
     )
 
 
+def paint_arcs(
+    recipes: RecipeBatch,
+    *,
+    lens: LensConfig,
+    renderer: Renderer,
+    invvar: torch.Tensor,
+    good: torch.Tensor,
+    acceptance: Acceptance,
+) -> ArcBatch:
+    """The arcs of P given ``recipes``: the cuts grade them and reject none. ``invvar``, ``good`` (P, bands, N, N)."""
+    all_kept = np.ones(len(recipes), dtype=bool)
+    reason, traced, _ = _grade(recipes, all_kept, lens=lens, renderer=renderer, acceptance=acceptance)
+    images = renderer.observe(traced, recipes=recipes) * _flux(recipes.source_mag)
+    snr = arc_snr(images, invvar=invvar, good=good)
+    faint = snr.integrated.amax(dim=1).numpy() < acceptance.min_arc_snr_sum
+    return ArcBatch(
+        recipes=recipes,
+        images_nmgy=images,
+        magnification=magnification(traced),
+        snr=snr,
+        reject_reason=np.where((reason == 0) & faint, _SNR, reason).astype(np.int8),
+        rejected=np.zeros((len(recipes), len(CUTS)), dtype=np.int16),
+    )
+
+
 def _geometry(
     cutouts: CutoutSet,
     rows: np.ndarray,

@@ -1,4 +1,4 @@
-"""A ready `Injector` from a configuration: sky, source, renderer."""
+"""A ready `Injector` or `Painter` from a configuration: sky, source, renderer."""
 
 import logging
 from collections.abc import Callable
@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dhs.config.colour import PLAUSIBLE_R_MAG
 from dhs.config.root import InjectionRoot
 from dhs.inject.injector import Injector
+from dhs.inject.painter import Painter
 from dhs.inject.psf_model import with_psf_ellipticity
-from dhs.inject.renderer import build_renderer, require_device
+from dhs.inject.renderer import Renderer, build_renderer, require_device
 from dhs.sky.build import load_sky
+from dhs.sky.cutouts import CutoutSet
+from dhs.source.base import Source
 from dhs.source.build import build_source
 
 log = logging.getLogger("dhs")
@@ -17,7 +20,27 @@ Progress = Callable[[int, int], None]
 
 
 def build_injector(config: InjectionRoot, *, progress: Progress | None = None) -> Injector:
-    """Load (or draw) the sky and the sources. ``progress(done, total)`` counts galaxies drawn."""
+    """What draws recipes and paints them: training, fixed sets. ``progress(done, total)`` counts galaxies drawn."""
+    cutouts, source, renderer = _parts(config, progress=progress)
+    return Injector(
+        cutouts,
+        renderer=renderer,
+        source=source,
+        seed=config.seed,
+        lens=config.lens,
+        colour=config.colour,
+        inject=config.inject,
+    )
+
+
+def build_painter(config: InjectionRoot, *, progress: Progress | None = None) -> Painter:
+    """What paints given recipes: manifests, one stamp. The sky may hold any galaxies, of one split or class alone."""
+    cutouts, source, renderer = _parts(config, progress=progress)
+    return Painter(cutouts, renderer=renderer, source=source, lens=config.lens, inject=config.inject)
+
+
+def _parts(config: InjectionRoot, *, progress: Progress | None) -> tuple[CutoutSet, Source, Renderer]:
+    """Load (or draw) the sky and the sources."""
     require_device(config.renderer)
     cutouts = load_sky(
         config.sky, cache_dir=config.paths.cache_dir, max_galaxies=config.max_galaxies, progress=progress
@@ -32,15 +55,7 @@ def build_injector(config: InjectionRoot, *, progress: Progress | None = None) -
         size_px=cutouts.stamp_size_px,
         psf_images=cutouts.psf_images,
     )
-    return Injector(
-        cutouts,
-        renderer=renderer,
-        source=source,
-        seed=config.seed,
-        lens=config.lens,
-        colour=config.colour,
-        inject=config.inject,
-    )
+    return cutouts, source, renderer
 
 
 def _warn_of_bright_sources(config: InjectionRoot) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from dhs.constants import BANDS, CLASSES
 from dhs.display import comparison_sheet, contact_sheet
 from dhs.inject.acceptance import CUTS
-from dhs.inject.injector import Injector, StampBatch
+from dhs.inject.injector import Injector
+from dhs.inject.stamp_batch import StampBatch
 from dhs.rng import Purpose
 from dhs.source.base import Source
 from dhs.source.task_choice import kind_and_index

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from dhs.inject.injector import Injector, StampBatch
+from dhs.inject.injector import Injector
+from dhs.inject.stamp_batch import StampBatch
 from dhs.rng import Purpose
 
 Transform = Callable[[StampBatch], dict[str, Any]]

@@ -89,6 +89,13 @@ class CutoutSet:
             taken[name] = None if array is None else array[rows]
         return CutoutSet(**taken)
 
+    def rows_of(self, target_id: np.ndarray) -> np.ndarray:
+        """(B,) row of each (B,) ``target_id``; -1 where the sky does not have it."""
+        order = np.argsort(self.target_id, kind="stable")
+        place = np.searchsorted(self.target_id, target_id, sorter=order)
+        rows = order[np.minimum(place, len(order) - 1)]
+        return np.where(self.target_id[rows] == target_id, rows, -1)
+
     def rows(self, *, split: str, classes: tuple[str, ...] = CLASSES) -> np.ndarray:
         """Row numbers, ascending, of the galaxies of ``split`` whose class is one of ``classes``."""
         codes = [CLASSES.index(name) for name in classes]

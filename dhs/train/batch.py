@@ -7,7 +7,7 @@ import torch
 
 from dhs.config.training import AugmentConfig, MetadataColumn, PreprocessConfig
 from dhs.constants import BANDS
-from dhs.inject.injector import StampBatch
+from dhs.inject.stamp_batch import StampBatch
 from dhs.sky.cutouts import CutoutSet
 from dhs.train.augment import augment
 from dhs.train.preprocess import preprocess

@@ -11,8 +11,9 @@ import pytest
 from dhs.constants import BANDS, PIXEL_SCALE_ARCSEC
 from dhs.inject.acceptance import CUTS
 from dhs.inject.build import build_injector
-from dhs.inject.injector import Injector, StampBatch
+from dhs.inject.injector import Injector
 from dhs.inject.sheet import acceptance_line, injection_sheet
+from dhs.inject.stamp_batch import StampBatch
 from dhs.rng import Purpose
 
 INDEX = np.arange(96)

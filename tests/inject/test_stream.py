@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader
 from dhs.config.root import TrainConfig
 from dhs.constants import BANDS, CLASSES
 from dhs.inject.build import build_injector
-from dhs.inject.injector import Injector, StampBatch
+from dhs.inject.injector import Injector
+from dhs.inject.stamp_batch import StampBatch
 from dhs.inject.stream import InjectionStream
 from dhs.rng import Purpose
 

@@ -15,10 +15,11 @@ import torch
 from dhs.config.injection import PsfConfig, RendererConfig
 from dhs.config.root import InjectionRoot
 from dhs.constants import PIXEL_SCALE_ARCSEC
-from dhs.inject.injector import Injector, StampBatch
+from dhs.inject.injector import Injector
 from dhs.inject.psf_model import with_psf_ellipticity
 from dhs.inject.recipe import RecipeBatch
 from dhs.inject.renderer import Renderer, build_renderer
+from dhs.inject.stamp_batch import StampBatch
 from dhs.rng import Purpose
 from dhs.sky.build import load_sky
 from dhs.sky.cutouts import CutoutSet

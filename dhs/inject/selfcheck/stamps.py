@@ -10,12 +10,12 @@ import pyarrow.csv
 import torch
 
 from dhs.constants import BANDS, PIXEL_SCALE_ARCSEC
-from dhs.inject.injector import StampBatch
 from dhs.inject.recipe import RecipeBatch
 from dhs.inject.selfcheck.light import ZERO_POINT_MAG, painted
 from dhs.inject.selfcheck.noise import arc_noise
 from dhs.inject.selfcheck.physics import Physics
 from dhs.inject.selfcheck.rows import Check, at_most, close
+from dhs.inject.stamp_batch import StampBatch
 from dhs.inject.stream import InjectionStream
 from dhs.rng import Purpose
 from dhs.sky.cutouts import good_pixels

@@ -12,10 +12,11 @@ import torch
 
 from dhs.config.base import Range
 from dhs.config.injection import GaussianPsf, PsfConfig, RendererConfig
-from dhs.inject.injector import Injector, StampBatch
+from dhs.inject.injector import Injector
 from dhs.inject.recipe import RecipeBatch
 from dhs.inject.renderer import Renderer, build_renderer
 from dhs.inject.selfcheck.physics import Physics, plain_injector
+from dhs.inject.stamp_batch import StampBatch
 from dhs.lens.photometry import arc_snr
 from dhs.rng import Purpose
 from dhs.sky.cutouts import CutoutSet
