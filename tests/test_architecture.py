@@ -62,3 +62,8 @@ def test_everything_imports_without_galsim_lenstronomy_and_wandb():
         "import dhs.inject.build, dhs.train.fit, dhs.evaluate.run, dhs.source.cosmos, dhs.sky.mock\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=REPO)
+
+
+def test_every_folder_of_tests_is_a_package_so_that_two_files_may_have_one_name():
+    folders = {path.parent for path in REPO.glob("tests/**/*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
