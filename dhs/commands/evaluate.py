@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from dhs.commands.ablation import ablation, compare
 from dhs.commands.audit import audit
 from dhs.commands.console import log_to
 from dhs.config.cli import Job
@@ -42,4 +43,9 @@ def score(config: EvaluateRoot) -> int:
     return 0
 
 
-TASKS: dict[str, Callable[[EvaluateRoot], int]] = {"score": score, "audit": audit}
+TASKS: dict[str, Callable[[EvaluateRoot], int]] = {
+    "ablation": ablation,
+    "audit": audit,
+    "compare": compare,
+    "score": score,
+}

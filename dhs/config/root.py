@@ -9,6 +9,7 @@ from dhs.config.anchors import AnchorsConfig, AuditTask, CsvAnchors, ScoreTask
 from dhs.config.bank_check import BankCheckTask
 from dhs.config.base import Fraction, Section
 from dhs.config.colour import ColourConfig
+from dhs.config.comparison import AblationTask, CompareTask
 from dhs.config.injection import (
     InjectConfig,
     PsfConfig,
@@ -202,7 +203,7 @@ class InjectRoot(InjectionRoot):
         return bank
 
 
-EvaluateTaskConfig = Annotated[ScoreTask | AuditTask, Field(discriminator="name")]
+EvaluateTaskConfig = Annotated[ScoreTask | AuditTask | AblationTask | CompareTask, Field(discriminator="name")]
 
 
 class EvaluateRoot(Section):
@@ -226,6 +227,21 @@ class EvaluateRoot(Section):
                 )
             if not self.checkpoint.exists():
                 raise ValueError(f"checkpoint = {self.checkpoint}: no such file or run directory")
+        return self
+
+    @model_validator(mode="after")
+    def _runs_exist(self) -> "EvaluateRoot":
+        task = self.task
+        if isinstance(task, AblationTask) and (task.sweep is None or not task.sweep.is_dir()):
+            raise ValueError(f"task.sweep = {task.sweep}: no such folder; give the paths.runs_dir of a sweep")
+        if isinstance(task, CompareTask):
+            if len(task.runs) < 2:
+                raise ValueError(f"task.runs: {len(task.runs)} given; a comparison needs two runs at least")
+            if task.labels and len(task.labels) != len(task.runs):
+                raise ValueError(f"task.labels: {len(task.labels)} labels for {len(task.runs)} runs; give one for each")
+            for path in task.runs:
+                if not path.is_dir():
+                    raise ValueError(f"task.runs = {path}: no such run directory")
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ Vectorised over resamples: scores are sorted once, a resample is a vector of wei
 whole ROC curve. 1,000 resamples of 5,000 scores take well under a second on one core.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,12 +69,20 @@ def bootstrap(
 ) -> Draws:
     """``resamples`` draws of the ROC statistics of (N,) scores; a galaxy's stamps are drawn together."""
     ranked = Ranked.of(logit, label)
-    strata, inverse = _strata(label, galaxy_id)
-    parts = []
-    for start in range(0, resamples, CHUNK):
-        weights = _multiplicities(strata, count=min(CHUNK, resamples - start), rng=rng)[:, inverse]
-        parts.append(statistics(*ranked.curves(weights), fprs=fprs, max_fpr=max_fpr))
+    parts = [
+        statistics(*ranked.curves(weights), fprs=fprs, max_fpr=max_fpr)
+        for weights in resampled_weights(label, galaxy_id=galaxy_id, resamples=resamples, rng=rng)
+    ]
     return Draws(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def resampled_weights(
+    label: np.ndarray, *, galaxy_id: np.ndarray, resamples: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Chunks (K, N) of how often each stamp counts in each of ``resamples`` resamples of the galaxies."""
+    strata, inverse = _strata(label, galaxy_id)
+    for start in range(0, resamples, CHUNK):
+        yield _multiplicities(strata, count=min(CHUNK, resamples - start), rng=rng)[:, inverse]
 
 
 def statistics(
@@ -101,6 +110,8 @@ def _standardised_area(fpr: np.ndarray, tpr: np.ndarray, *, max_fpr: float) -> n
 def _tpr_at(false: np.ndarray, tpr: np.ndarray, *, fprs: np.ndarray) -> np.ndarray:
     """TPR of the last whole group of ties at which the false positives do not exceed fpr * N."""
     allowed = np.floor(false[:, -1:] * fprs + 1e-9)
+    if not len(fprs):
+        return np.zeros((len(tpr), 0))
     columns = [np.count_nonzero(false <= allowed[:, [f]], axis=1) - 1 for f in range(len(fprs))]
     return np.take_along_axis(tpr, np.stack(columns, axis=1), axis=1)
 

@@ -119,13 +119,16 @@ def test_an_interrupted_run_says_so_and_can_go_on(cache_dir, tmp_path):
     assert json.loads(status.read_text())["state"] == "interrupted"
 
 
-def test_a_sweep_runs_every_combination(cache_dir, tmp_path):
+@pytest.fixture(scope="module")
+def swept(cache_dir, tmp_path_factory) -> Path:
+    """The folder of a sweep of four runs."""
+    folder = tmp_path_factory.mktemp("sweep")
     result = run(
         "train.py",
         "-m",
         *small(
             cache_dir,
-            tmp_path,
+            folder,
             "evaluate.enabled=false",
             "trainer.max_epochs=1",
             "inject.samples_per_epoch=32",
@@ -134,8 +137,34 @@ def test_a_sweep_runs_every_combination(cache_dir, tmp_path):
         ),
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    states = [json.loads(path.read_text())["state"] for path in tmp_path.glob("*/status.json")]
+    return folder
+
+
+def test_a_sweep_runs_every_combination(swept):
+    states = [json.loads(path.read_text())["state"] for path in swept.glob("*/status.json")]
     assert states == ["done"] * 4
+
+
+def test_a_sweep_becomes_a_table_and_the_second_time_from_its_scores(swept, cache_dir):
+    command = ["task=ablation", f"task.sweep={swept}", "task.resamples=200", f"paths.cache_dir={cache_dir}"]
+    command += [
+        "task.baseline='source=sersic loss=bce'",
+        "num_workers=0",
+        "evaluate.fprs=[0.1]",
+        "evaluate.bin_fpr=0.1",
+    ]
+    result = run("evaluate.py", *command)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "scored 8/8" in result.stdout  # four runs on two test sets: of sersic and of clumpy sources
+    made = json.loads((swept / "ablation" / "ablation.json").read_text())
+    assert {c["test_set"].count("source=sersic") for c in made["comparisons"]} == {0, 2}
+    verdicts = {d["verdict"] for c in made["comparisons"] for d in c["differences"]}
+    assert verdicts == {"no claim: 1 seed(s) an arm, a recipe needs 3"}
+    scores = {path: path.stat().st_mtime_ns for path in (swept / "ablation" / "scores").iterdir()}
+    again = run("evaluate.py", *command)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert {path: path.stat().st_mtime_ns for path in (swept / "ablation" / "scores").iterdir()} == scores
+    assert json.loads((swept / "ablation" / "ablation.json").read_text()) == made
 
 
 def test_a_failing_run_says_one_line_and_keeps_the_traceback(cache_dir, tmp_path):
