@@ -29,6 +29,7 @@ class Purpose(IntEnum):
     ARC_NOISE = 21
     PSF = 15
     MANIFEST = 16
+    ONE = 17
 
 
 def keyed_rng(seed: int, purpose: Purpose, epoch: int, index: int) -> np.random.Generator:

@@ -8,6 +8,7 @@ from dhs.commands.console import log_to
 from dhs.commands.cutouts import cutouts
 from dhs.commands.degrade import degrade
 from dhs.commands.gallery import gallery
+from dhs.commands.one import one
 from dhs.commands.selfcheck import selfcheck
 from dhs.commands.sheet import sheet
 from dhs.commands.targets import targets
@@ -21,6 +22,7 @@ TASKS: dict[str, Callable[[InjectRoot], int]] = {
     "cutouts": cutouts,
     "degrade": degrade,
     "gallery": gallery,
+    "one": one,
     "selfcheck": selfcheck,
     "sheet": sheet,
     "targets": targets,

@@ -9,6 +9,7 @@ from dhs.config.bank_check import BankCheckTask
 from dhs.config.base import Section
 from dhs.config.cutouts import CutoutsTask
 from dhs.config.degrade import DegradeTask
+from dhs.config.one import OneTask
 from dhs.config.targets import TargetsTask
 
 
@@ -46,6 +47,14 @@ class SelfcheckTask(Section):
 
 
 TaskConfig = Annotated[
-    BankTask | BankCheckTask | SheetTask | GalleryTask | DegradeTask | TargetsTask | SelfcheckTask | CutoutsTask,
+    BankTask
+    | BankCheckTask
+    | SheetTask
+    | GalleryTask
+    | DegradeTask
+    | TargetsTask
+    | SelfcheckTask
+    | CutoutsTask
+    | OneTask,
     Field(discriminator="name"),
 ]

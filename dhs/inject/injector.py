@@ -58,7 +58,7 @@ class Injector:
         self.cutouts = cutouts
         self.source = source
         self._renderer, self._seed, self._inject = renderer, seed, inject
-        self._painter = Painter(cutouts, renderer=renderer, source=source, lens=lens, inject=inject)
+        self.painter = Painter(cutouts, renderer=renderer, source=source, lens=lens, inject=inject)
         self._pools = {split: self._pool(split) for split in ("train", "val", "test")}
         require_known(lens, cutouts, hosts=np.concatenate([pool.hosts for pool in self._pools.values()]))
         self._priors = Priors(
@@ -83,7 +83,7 @@ class Injector:
         rows, injected = self._assign(indices, rngs, purpose=purpose)
         keys = np.array([(self._seed, int(purpose), epoch, int(i)) for i in indices], dtype=np.int64)
         recipes = controls(self.cutouts, rows, keys=keys)
-        pixels = self._painter.pixels(rows)
+        pixels = self.painter.pixels(rows)
         where = np.flatnonzero(injected)
         if len(where) == 0:
             return only_controls(pixels.images, pixels.good, recipes, measure=measure)
@@ -101,7 +101,7 @@ class Injector:
             good=pixels.good[where],
             acceptance=cuts.model_copy(update={"max_tries": 1}) if purpose == Purpose.TEST else cuts,
         )
-        return self._painter.finish(pixels, recipes, arcs=arcs, where=where, measure=measure)
+        return self.painter.finish(pixels, recipes, arcs=arcs, where=where, measure=measure)
 
     def injected_indices(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0) -> list[int]:
         """Those of ``indices`` that carry an arc."""

@@ -53,15 +53,19 @@ class Painter:
         where = np.flatnonzero(recipes.injected)
         if len(where) == 0:
             return only_controls(pixels.images, pixels.good, recipes, measure=measure)
-        arcs = paint_arcs(
-            recipes.take(where),
+        arcs = self.arcs(recipes.take(where), invvar=pixels.invvar[where], good=pixels.good[where])
+        return self.finish(pixels, recipes, arcs=arcs, where=where, measure=measure)
+
+    def arcs(self, recipes: RecipeBatch, *, invvar: torch.Tensor, good: torch.Tensor) -> ArcBatch:
+        """The arcs alone of (P,) ``recipes``, all injected, graded on their galaxies' ``invvar`` and ``good``."""
+        return paint_arcs(
+            recipes,
             lens=self._lens,
             renderer=self._renderer,
-            invvar=pixels.invvar[where],
-            good=pixels.good[where],
+            invvar=invvar,
+            good=good,
             acceptance=self._inject.acceptance,
         )
-        return self.finish(pixels, recipes, arcs=arcs, where=where, measure=measure)
 
     def finish(
         self, pixels: Pixels, recipes: RecipeBatch, *, arcs: ArcBatch, where: np.ndarray, measure: bool

@@ -3,7 +3,7 @@
 Every draw takes a fixed number of variates from its own generator; the arithmetic runs on whole batches.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -55,33 +55,45 @@ def draw_geometry(
     lens: LensConfig,
     strength: StrengthPrior,
     choose_source: ChooseSource,
+    given: Mapping[str, np.ndarray] | None = None,
 ) -> Geometry:
-    """One lens and source position for each of P generators and ``galaxies``."""
+    """One lens and source position for each of P generators and ``galaxies``.
+
+    ``given`` (P,) columns are taken instead of drawn, and what depends on them follows: the variates stay the same.
+    """
+    given = {} if given is None else given
     n_uniforms, n_normals = _UNIFORMS + strength.n_uniforms, _NORMALS + strength.n_normals
     # Uniforms and normals of one draw together: a generator may serve several draws of this batch.
     variates = [(rng.random(n_uniforms), rng.standard_normal(n_normals)) for rng in rngs]
     u, normal = np.array([v[0] for v in variates]), np.array([v[1] for v in variates])
     drawn = strength.draw(u[:, 0], u[:, _UNIFORMS:], normal[:, _NORMALS:], galaxies=galaxies)
+    theta_e = given.get("theta_e_arcsec", drawn.theta_e_arcsec)
     q, phi = _mass_shape(u[:, 1:3], normal[:, 0:2], galaxies.axis_ratio, galaxies.position_angle_rad, lens=lens)
+    q, phi = given.get("axis_ratio", q), given.get("phi_rad", phi)
     shear, shear_angle = np.abs(normal[:, 2]) * lens.shear_sigma, 2 * np.pi * u[:, 3]
-    gamma1, gamma2 = shear * np.cos(shear_angle), shear * np.sin(shear_angle)
-    x = galaxies.x_arcsec + normal[:, 3] * lens.centre_jitter_arcsec
-    y = galaxies.y_arcsec + normal[:, 4] * lens.centre_jitter_arcsec
-    offset = _source_offset(u[:, 4:7], lens=lens, theta_e=drawn.theta_e_arcsec, q=q, phi=phi)
-    return Geometry(
-        axis_ratio=q,
-        phi_rad=phi,
-        gamma1=gamma1,
-        gamma2=gamma2,
-        lens_x_arcsec=x,
-        lens_y_arcsec=y,
-        source_index=choose_source(u[:, 7]),
-        # The shear acts about the frame's centre: the lens's centre maps to x - (g1 x + g2 y), and so on.
-        source_x_arcsec=x - (gamma1 * x + gamma2 * y) + offset[:, 0],
-        source_y_arcsec=y - (gamma2 * x - gamma1 * y) + offset[:, 1],
-        source_rotation_rad=2 * np.pi * u[:, 8],
+    gamma1 = given.get("gamma1", shear * np.cos(shear_angle))
+    gamma2 = given.get("gamma2", shear * np.sin(shear_angle))
+    x = given.get("lens_x_arcsec", galaxies.x_arcsec + normal[:, 3] * lens.centre_jitter_arcsec)
+    y = given.get("lens_y_arcsec", galaxies.y_arcsec + normal[:, 4] * lens.centre_jitter_arcsec)
+    offset = _source_offset(u[:, 4:7], lens=lens, theta_e=theta_e, q=q, phi=phi)
+    columns = {
         **drawn._asdict(),
-    )
+        "axis_ratio": q,
+        "phi_rad": phi,
+        "gamma1": gamma1,
+        "gamma2": gamma2,
+        "lens_x_arcsec": x,
+        "lens_y_arcsec": y,
+        "source_index": choose_source(u[:, 7]),
+        # The shear acts about the frame's centre: the lens's centre maps to x - (g1 x + g2 y), and so on.
+        "source_x_arcsec": x - (gamma1 * x + gamma2 * y) + offset[:, 0],
+        "source_y_arcsec": y - (gamma2 * x - gamma1 * y) + offset[:, 1],
+        "source_rotation_rad": 2 * np.pi * u[:, 8],
+    }
+    if "theta_e_arcsec" in given:  # what it was drawn from no longer says how strong the lens is, or how rare
+        unknown = np.full(len(x), np.nan)
+        columns |= {"sigma_v_km_s": unknown, "natural_weight": unknown.copy()}
+    return Geometry(**(columns | dict(given)))
 
 
 def _mass_shape(
