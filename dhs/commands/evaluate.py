@@ -7,6 +7,7 @@ from rich.console import Console
 from dhs.commands.ablation import ablation, compare
 from dhs.commands.audit import audit
 from dhs.commands.console import log_to
+from dhs.commands.ensemble import best_checkpoint, ensemble
 from dhs.config.cli import Job
 from dhs.config.load import ConfigError
 from dhs.config.root import EvaluateRoot
@@ -25,13 +26,10 @@ def score(config: EvaluateRoot) -> int:
     """Score the held-out sky with a checkpoint and write the report."""
     from dhs.evaluate.run import evaluate_checkpoint
 
-    checkpoint = config.checkpoint
-    assert checkpoint is not None
-    if checkpoint.is_dir():
-        checkpoint = checkpoint / "checkpoints" / "best.ckpt"
-        if not checkpoint.is_file():
-            raise ConfigError(f"checkpoint = {config.checkpoint}: the run has no checkpoints/best.ckpt yet")
-    output_dir = config.output_dir or checkpoint.parent.parent / "evaluate"
+    assert config.checkpoint is not None
+    checkpoint = best_checkpoint(config.checkpoint)
+    beside = checkpoint.parent.parent / "evaluate" if checkpoint.parent.name == "checkpoints" else None
+    output_dir = config.output_dir or beside or checkpoint.with_name(f"{checkpoint.stem}-evaluate")
     evaluate_checkpoint(
         checkpoint,
         output_dir=output_dir,
@@ -47,5 +45,6 @@ TASKS: dict[str, Callable[[EvaluateRoot], int]] = {
     "ablation": ablation,
     "audit": audit,
     "compare": compare,
+    "ensemble": ensemble,
     "score": score,
 }

@@ -10,6 +10,7 @@ from dhs.config.bank_check import BankCheckTask
 from dhs.config.base import Fraction, Section
 from dhs.config.colour import ColourConfig
 from dhs.config.comparison import AblationTask, CompareTask
+from dhs.config.ensemble import EnsembleTask
 from dhs.config.injection import (
     InjectConfig,
     PsfConfig,
@@ -44,6 +45,7 @@ class EvaluateConfig(Section):
     bin_fpr: Fraction = Field(1e-2, description="recall by bin and per-class rates are given at this FPR")
     bootstrap_resamples: Annotated[int, Field(ge=100, le=100_000)] = 1000
     batch_size: Annotated[int, Field(ge=1)] = 256
+    tta: bool = Field(False, description="test-time averaging: mean logit of the stamp's eight orientations")
 
 
 class InjectionRoot(Section):
@@ -203,7 +205,9 @@ class InjectRoot(InjectionRoot):
         return bank
 
 
-EvaluateTaskConfig = Annotated[ScoreTask | AuditTask | AblationTask | CompareTask, Field(discriminator="name")]
+EvaluateTaskConfig = Annotated[
+    ScoreTask | AuditTask | AblationTask | CompareTask | EnsembleTask, Field(discriminator="name")
+]
 
 
 class EvaluateRoot(Section):
@@ -234,6 +238,12 @@ class EvaluateRoot(Section):
         task = self.task
         if isinstance(task, AblationTask) and (task.sweep is None or not task.sweep.is_dir()):
             raise ValueError(f"task.sweep = {task.sweep}: no such folder; give the paths.runs_dir of a sweep")
+        if isinstance(task, EnsembleTask):
+            if len(task.members) < 2:
+                raise ValueError(f"task.members: {len(task.members)} given; an ensemble needs two at least")
+            for path in task.members:
+                if not path.exists():
+                    raise ValueError(f"task.members = {path}: no such run directory or checkpoint")
         if isinstance(task, CompareTask):
             if len(task.runs) < 2:
                 raise ValueError(f"task.runs: {len(task.runs)} given; a comparison needs two runs at least")

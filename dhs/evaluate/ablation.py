@@ -25,7 +25,7 @@ from dhs.evaluate.table import read_scores, write_scores
 from dhs.inject.build import build_injector
 from dhs.inject.injector import Injector
 from dhs.rng import Purpose
-from dhs.train.checkpoint import load_finder
+from dhs.train.finder import open_finder
 
 log = logging.getLogger("dhs")
 
@@ -101,13 +101,13 @@ def _tables(
 ) -> tuple[pa.Table, pa.Table]:
     """Validation and test scores of one run."""
     stamp = run.checkpoint.stat()
-    key = f"{run.path.name}-{_identity(test_set.config)}-{stamp.st_size}-{stamp.st_mtime_ns}"
+    key = f"{run.path.name}-{_identity(test_set.config)}-{stamp.st_size}-{stamp.st_mtime_ns}{'-tta' * settings.tta}"
     tables = []
     for purpose in (Purpose.VAL, Purpose.TEST):
         path = output / "scores" / f"{key}-{purpose.name.lower()}.parquet"
         if not path.is_file():
             table = score_split(
-                load_finder(run.checkpoint),
+                open_finder(run.checkpoint, tta=settings.tta),
                 injector=injector(),
                 purpose=purpose,
                 batch_size=settings.batch_size,

@@ -18,7 +18,7 @@ from dhs.evaluate.table import write_scores
 from dhs.inject.build import build_injector
 from dhs.inject.injector import Injector
 from dhs.rng import Purpose
-from dhs.train.checkpoint import load_finder
+from dhs.train.finder import Ensemble, Finder, open_finder
 
 log = logging.getLogger("dhs")
 
@@ -37,7 +37,7 @@ def evaluate_checkpoint(
 
     ``injector`` saves loading the sky again; without it everything comes from the checkpoint's configuration.
     """
-    finder = load_finder(checkpoint)
+    finder = open_finder(checkpoint, tta=settings.tta)
     config = finder.config
     if n_test_positives is not None:
         config = config.model_copy(
@@ -67,7 +67,7 @@ def evaluate_checkpoint(
         summary,
         table=tables[Purpose.TEST],
         stamp_images=lambda rows: injector.stamps(np.asarray(rows), purpose=Purpose.TEST).images.numpy(),
-        run_info=_run_info(config, checkpoint),
+        run_info=_run_info(config, checkpoint, network=_network(finder, tta=settings.tta)),
         out_dir=output_dir,
     )
     print_summary(summary, console)
@@ -75,7 +75,14 @@ def evaluate_checkpoint(
     return report
 
 
-def _run_info(config: TrainConfig, checkpoint: Path) -> dict[str, str]:
+def _network(finder: Finder, *, tta: bool) -> str:
+    name = finder.config.model.backbone
+    if isinstance(finder, Ensemble):
+        name = f"ensemble of {len(finder.members)}: {', '.join(member.name for member in finder.members)}"
+    return f"{name}, mean of 8 orientations" if tta else name
+
+
+def _run_info(config: TrainConfig, checkpoint: Path, *, network: str) -> dict[str, str]:
     made_with = versions()
     git = made_with["git"]
     return {
@@ -83,7 +90,7 @@ def _run_info(config: TrainConfig, checkpoint: Path) -> dict[str, str]:
         "sky": config.sky.name,
         "source": config.source.name,
         "psf": f"{config.psf.name} ({config.psf.convention})",
-        "network": config.model.backbone,
+        "network": network,
         "controls": config.inject.controls,
         "checkpoint": f"{checkpoint.parent.parent.name}/{checkpoint.parent.name}/{checkpoint.name}",
         "seed": str(config.seed),

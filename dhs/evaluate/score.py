@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from torch.utils.data import DataLoader
 
 from dhs.constants import BANDS, CLASSES
@@ -13,18 +12,12 @@ from dhs.inject.injector import Injector
 from dhs.inject.stamp_batch import StampBatch
 from dhs.inject.stream import InjectionStream
 from dhs.rng import Purpose
-from dhs.train.batch import BatchMaker
-from dhs.train.module import LensFinder
+from dhs.train.finder import Finder, Maker
 
 
-def score_split(
-    finder: LensFinder, *, injector: Injector, purpose: Purpose, batch_size: int, num_workers: int
-) -> pa.Table:
+def score_split(finder: Finder, *, injector: Injector, purpose: Purpose, batch_size: int, num_workers: int) -> pa.Table:
     """The score table (dhs.evaluate.table) of the VAL or TEST set of ``injector``; row i is sample i of the set."""
-    config = finder.config
-    maker = BatchMaker(
-        injector.cutouts, preprocess_config=config.preprocess, augment_config=None, metadata=config.model.metadata
-    )
+    maker = finder.maker(injector.cutouts)
     stream = InjectionStream(
         injector, purpose=purpose, epoch=0, batch_size=batch_size, transform=_WithColumns(injector, maker)
     )
@@ -37,7 +30,7 @@ def score_split(
 class _WithColumns:
     """Stamps -> network batch plus table columns, in the worker."""
 
-    def __init__(self, injector: Injector, maker: BatchMaker) -> None:
+    def __init__(self, injector: Injector, maker: Maker) -> None:
         self._injector, self._maker = injector, maker
 
     def __call__(self, stamps: StampBatch) -> dict[str, Any]:
@@ -45,11 +38,9 @@ class _WithColumns:
         return {"batch": self._maker(stamps), "columns": pa.table(score_columns(stamps, injector=self._injector))}
 
 
-@torch.inference_mode()
-def _score_batches(finder: LensFinder, loader: DataLoader[dict[str, Any]]) -> Iterator[pa.Table]:
+def _score_batches(finder: Finder, loader: DataLoader[dict[str, Any]]) -> Iterator[pa.Table]:
     for item in loader:
-        batch = item["batch"]
-        logits = finder(batch["image"], batch["metadata"]).float().numpy()
+        logits = finder.logits(item["batch"]).astype(np.float32)
         yield item["columns"].append_column("logit", pa.array(logits))
 
 

@@ -34,25 +34,30 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"checkpoint = {path}: cannot be read safely ({str(error).splitlines()[0]}); give one written by train.py"
         ) from None
-    if "state_dict" not in checkpoint or "config" not in checkpoint.get("hyper_parameters", {}):
+    has_config = "config" in checkpoint.get("hyper_parameters", {}) and "state_dict" in checkpoint
+    if not has_config and "dhs_ensemble" not in checkpoint:
         raise ConfigError(f"checkpoint = {path}: holds no dhs configuration; give one written by train.py")
     return checkpoint
 
 
 def load_finder(path: Path) -> LensFinder:
-    """The trained module in evaluation mode, on the CPU, with its own configuration."""
-    checkpoint = read_checkpoint(path)
+    """The trained module in ``path``."""
+    return finder_from(read_checkpoint(path), where=path)
+
+
+def finder_from(checkpoint: dict[str, Any], *, where: Path) -> LensFinder:
+    """The trained module of what `read_checkpoint` gave, in evaluation mode, on the CPU, with its own configuration."""
     plain = checkpoint["hyper_parameters"]["config"]
     plain["model"]["pretrained"] = False  # the weights come from the checkpoint
     try:
         config = validate(plain, schema=TrainConfig)
     except ConfigError as error:
-        raise ConfigError(f"checkpoint = {path}: its configuration is not valid here: {error}") from None
+        raise ConfigError(f"checkpoint = {where}: its configuration is not valid here: {error}") from None
     finder = LensFinder(config)
     try:
         finder.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise ConfigError(
-            f"checkpoint = {path}: weights do not fit the network: {str(error).splitlines()[1]}"
+            f"checkpoint = {where}: weights do not fit the network: {str(error).splitlines()[1]}"
         ) from None
     return finder.eval()
