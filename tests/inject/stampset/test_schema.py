@@ -22,7 +22,7 @@ def rows(small_injector):
 
 @pytest.fixture(scope="module")
 def stamps(rows, small_injector):
-    return small_injector._painter.stamps(recipes_of(rows, small_injector), measure=True)
+    return small_injector.painter.stamps(recipes_of(rows, small_injector), measure=True)
 
 
 def as_table(rows, stamps, injector, *, image_type="list", measure=True, failed=FAILED):
