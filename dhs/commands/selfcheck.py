@@ -40,7 +40,7 @@ def _selfcheck(config: InjectRoot) -> int:
     task = config.task
     assert isinstance(task, SelfcheckTask)
     started = time.monotonic()
-    if isinstance(config.source, CosmosSource) and not config.source.bank.is_file():
+    if isinstance(config.source, CosmosSource) and config.source.bank_is_absent:
         build_bank(config.source)
     physics = load_physics(
         config,

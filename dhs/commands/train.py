@@ -55,7 +55,7 @@ def _train(config: TrainConfig, record: RunRecord) -> None:
     started = time.monotonic()
     log.info("run directory: %s", record.run_dir)
     for _, source in elementary_sources(config.source):
-        if isinstance(source, CosmosSource) and not source.bank.is_file():
+        if isinstance(source, CosmosSource) and source.bank_is_absent:
             build_bank(source)
     injector = build_injector(config, progress=DrawingProgress())
     first_batch_sheet(injector, path=record.run_dir / "first_batch.png", batch_size=config.trainer.batch_size)

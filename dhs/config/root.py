@@ -95,7 +95,8 @@ class InjectionRoot(Section):
                 require_file("sky.paths", path, remedy="give files that exist (or set DHS_SHARED_DATA)")
         if isinstance(self.sky, StoreSky):
             remedy = "give a finished store, made with `python inject.py task=cutouts` (docs/sky.md)"
-            require_file("sky.path", self.sky.path / "store.json", remedy=remedy)
+            if isinstance(self.sky.path, Path):  # what a URL names is looked for when it is fetched
+                require_file("sky.path", self.sky.path / "store.json", remedy=remedy)
         for key, source in elementary_sources(self.source):
             if isinstance(source, BankedSource):
                 self._bank_available(source, key=key)
@@ -103,7 +104,7 @@ class InjectionRoot(Section):
 
     @staticmethod
     def _bank_available(source: BankedSource, *, key: str) -> None:
-        if source.bank.is_file():
+        if not source.bank_is_absent:
             return
         if not isinstance(source, CosmosSource):
             raise ValueError(
@@ -266,7 +267,7 @@ class EvaluateRoot(Section):
         return self
 
 
-def require_file(key: str, path: Path, *, remedy: str) -> None:
-    """Raise ValueError naming ``key`` when ``path`` is not a file."""
-    if not path.is_file():
+def require_file(key: str, path: Path | str, *, remedy: str) -> None:
+    """Raise ValueError naming ``key`` when ``path`` is not a file; a URL is looked for when it is fetched."""
+    if isinstance(path, Path) and not path.is_file():
         raise ValueError(f"{key} = {path}: no such file; {remedy}")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dhs.config.base import PerBand, PositiveFloat, Section
+from dhs.config.location import Location, require_here
 
 
 class SplitConfig(Section):
@@ -65,7 +66,9 @@ class FilesSky(Section):
     """Cutouts in the user's own NPZ or FITS files."""
 
     name: Literal["files"]
-    paths: Annotated[tuple[Path, ...], Field(min_length=1)] = Field(description="NPZ or FITS files, in order")
+    paths: Annotated[tuple[Location, ...], Field(min_length=1)] = Field(
+        description="NPZ or FITS files, paths or URLs, in order"
+    )
     stamp_size_px: Annotated[int, Field(ge=32, le=256)] = 64
     pixel_scale_arcsec: PositiveFloat = Field(0.262, description="what the files must say, within 1%")
     kind: Literal["lrg", "lrg_companion", "spiral", "ring", "merger", "edge_on"] = "lrg"
@@ -73,6 +76,11 @@ class FilesSky(Section):
         (1.29, 1.18, 1.11), description="g, r, z seeing of files that carry none (DECam medians)"
     )
     split: SplitConfig
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files as paths; ValueError where one is a URL."""
+        return tuple(require_here("sky.paths", path) for path in self.paths)
 
 
 class Dr10Sky(Section):
@@ -93,10 +101,15 @@ class StoreSky(Section):
     """A store of cutouts made by `inject.py task=cutouts`."""
 
     name: Literal["store"]
-    path: Path = Field(description="folder of the store")
+    path: Location = Field(description="folder of the store, path or URL")
     resident: bool = Field(False, description="true: read all pixels into memory at the start; false: map the shards")
     verify: bool = Field(False, description="true: read and judge every cutout at the start; damaged ones are left out")
     split: SplitConfig | None = Field(None, description="null: the split the store was made with")
+
+    @property
+    def folder(self) -> Path:
+        """The store as a path; ValueError where it is a URL."""
+        return require_here("sky.path", self.path)
 
 
 SkyConfig = Annotated[MockSky | FilesSky | Dr10Sky | StoreSky, Field(discriminator="name")]

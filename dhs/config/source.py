@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from dhs.config.bank_build import BankBuild
 from dhs.config.base import Fraction, PositiveFloat, Range, Section, require_range
+from dhs.config.location import Location, require_here
 
 
 class SourceStamp(Section):
@@ -19,12 +20,22 @@ class SourceStamp(Section):
 class BankedSource(SourceStamp):
     """Templates read from an HDF5 bank."""
 
-    bank: Path = Field(description="HDF5 bank; built by inject.py task=bank")
+    bank: Location = Field(description="HDF5 bank, path or URL; built by inject.py task=bank")
     storage: Literal["resident", "mapped"] = Field(
         "resident",
         description="resident: unpacked into memory, which forked workers share; "
         "mapped: unpacked once into paths.cache_dir and mapped, one copy for every process of the machine",
     )
+
+    @property
+    def bank_file(self) -> Path:
+        """The bank as a path; ValueError where it is a URL."""
+        return require_here("source.bank", self.bank)
+
+    @property
+    def bank_is_absent(self) -> bool:
+        """There is no such file. What a URL names is looked for when it is fetched."""
+        return isinstance(self.bank, Path) and not self.bank.is_file()
 
 
 class SersicSource(SourceStamp):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dhs.config.sky import FilesSky, MockSky, SkyConfig, SplitConfig, StoreSky
+from dhs.remote import local_file, local_folder
 from dhs.sky.cutouts import CutoutSet
 from dhs.sky.files import load_files_sky
 from dhs.sky.mock_cache import load_mock_sky
@@ -21,16 +22,17 @@ def load_sky(
 ) -> CutoutSet:
     """The first ``max_galaxies`` (null: all) of ``config``.
 
-    A mock sky is drawn into ``cache_dir`` once, calling ``progress(done, total)``.
+    A mock sky is drawn into ``cache_dir`` once, calling ``progress(done, total)``; what a URL names is fetched into it
+    once (`dhs.remote`).
     """
     if isinstance(config, MockSky):
         n_galaxies = min(config.n_galaxies, max_galaxies or config.n_galaxies)
         wanted = config.model_copy(update={"n_galaxies": n_galaxies})
         return load_mock_sky(wanted, cache_dir=cache_dir, progress=progress)
     if isinstance(config, StoreSky):
-        return load_store_sky(config, max_galaxies=max_galaxies)
+        return load_store_sky(_fetched_store(config, cache_dir=cache_dir), max_galaxies=max_galaxies)
     assert isinstance(config, FilesSky), "sky=dr10 has no pixels: the root schemas refuse it"
-    cutouts = load_files_sky(config)
+    cutouts = load_files_sky(_fetched_files(config, cache_dir=cache_dir))
     return cutouts if max_galaxies is None else cutouts.take(np.arange(min(max_galaxies, len(cutouts))))
 
 
@@ -46,3 +48,18 @@ def open_cutouts(paths: Sequence[Path]) -> CutoutSet:
         return load_store_sky(StoreSky.model_validate({"name": "store", "path": paths[0]}))
     split = SplitConfig.model_validate({})
     return load_files_sky(FilesSky.model_validate({"name": "files", "paths": tuple(paths), "split": split}))
+
+
+def _fetched_store(config: StoreSky, *, cache_dir: Path) -> StoreSky:
+    if isinstance(config.path, Path):
+        return config
+    folder = local_folder(config.path, cache_dir=cache_dir, key="sky.path", must_hold="store.json")
+    return config.model_copy(update={"path": folder})
+
+
+def _fetched_files(config: FilesSky, *, cache_dir: Path) -> FilesSky:
+    paths = [
+        path if isinstance(path, Path) else local_file(path, cache_dir=cache_dir, key="sky.paths")
+        for path in config.paths
+    ]
+    return config.model_copy(update={"paths": tuple(paths)})

@@ -35,7 +35,7 @@ FWHM_RANGE_ARCSEC = (0.3, 6.0)
 
 def load_files_sky(config: FilesSky) -> CutoutSet:
     """The cutouts of ``config.paths``, in order. ValueError (one line: file, what, allowed) at the first fault."""
-    parts = [_checked_columns(read_cutouts(path), config) for path in config.paths]
+    parts = [_checked_columns(read_cutouts(path), config) for path in config.files]
     psf_images = _common_size([part.pop("psf_images") for part in parts])
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     names = columns.pop("name").tolist()

@@ -43,17 +43,18 @@ def load_store_sky(config: StoreSky, *, max_galaxies: int | None = None) -> Cuto
 
     ValueError (one line) where the store is unfinished, damaged, or of another version.
     """
-    card = _card(config.path)
-    index = _index(config.path)
-    _log_left_out(config.path, index)
+    store = config.folder
+    card = _card(store)
+    index = _index(store)
+    _log_left_out(store, index)
     index = index.filter(index["cutout_ok"])
     if max_galaxies is not None:
         index = index.slice(0, max_galaxies)
     if index.num_rows == 0:
-        raise ValueError(f"sky.path = {config.path}: no cutout in it is fit for use; ledger.csv says why for each")
-    maps = _maps(config.path, card)
+        raise ValueError(f"sky.path = {store}: no cutout in it is fit for use; ledger.csv says why for each")
+    maps = _maps(store, card)
     if config.verify:
-        index = index.filter(pa.array(_verified(config.path, maps, index)))
+        index = index.filter(pa.array(_verified(store, maps, index)))
     pixels = {name: _pixels(maps, name, index, resident=config.resident) for name in ("image", "invvar", "maskbits")}
     return CutoutSet(
         target_id=_column(index, "target_id", np.int64),

@@ -143,7 +143,7 @@ def open_bank(config: BankedSource, *, cache_dir: Path | None = None) -> BankSou
         FileNotFoundError: no such file.
         ValueError: not a bank, another grid than the configuration's, NaN, non-unit flux, or mostly noise.
     """
-    path = config.bank
+    path = config.bank_file
     if not path.is_file():
         raise FileNotFoundError(f"source.bank = {path}: no such file; build it with inject.py task=bank")
     folder = path.parent if cache_dir is None else cache_dir / "banks"

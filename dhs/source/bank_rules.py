@@ -27,7 +27,7 @@ REBUILD = "rebuild it with inject.py task=bank"
 
 def check_schema(file: h5py.File, *, config: BankedSource) -> None:
     """ValueError unless datasets, attributes and shapes are those of a bank on the configuration's grid."""
-    path = config.bank
+    path = config.bank_file
     missing = [key for key in ("images", *(f"meta/{key}" for key in REQUIRED_META)) if key not in file]
     missing += [key for key in ("src_pixscale_arcsec", "stamp_size") if key not in file.attrs]
     if missing:
@@ -50,7 +50,7 @@ def check_schema(file: h5py.File, *, config: BankedSource) -> None:
 
 def _check_stack_shape(file: h5py.File, *, config: BankedSource) -> None:
     """ValueError unless ``images`` is a stack of numbers of the configured size, with the bands it must have."""
-    path, images = config.bank, file["images"]
+    path, images = config.bank_file, file["images"]
     size, shape = int(file.attrs["stamp_size"]), images.shape
     if size != config.stamp_size_px or len(shape) not in (3, 4) or shape[-2:] != (size, size) or shape[0] == 0:
         raise ValueError(

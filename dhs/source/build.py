@@ -2,7 +2,16 @@
 
 from pathlib import Path
 
-from dhs.config.source import ClumpySource, CosmosSource, MixtureSource, SersicSource, SourceConfig, StampsSource
+from dhs.config.source import (
+    BankedSource,
+    ClumpySource,
+    CosmosSource,
+    MixtureSource,
+    SersicSource,
+    SourceConfig,
+    StampsSource,
+)
+from dhs.remote import local_file
 from dhs.source.bank import open_bank
 from dhs.source.base import Source
 from dhs.source.clumpy import ClumpySourceBank
@@ -29,11 +38,11 @@ def build_source(config: SourceConfig, *, cache_dir: Path | None = None) -> Sour
         case ClumpySource():
             return keep_if_small(ClumpySourceBank(config))
         case CosmosSource():
-            if config.build_if_missing and not config.bank.exists():
+            if config.build_if_missing and config.bank_is_absent:
                 build_cosmos_bank(config)
-            return open_bank(config, cache_dir=cache_dir)
+            return open_bank(_fetched(config, cache_dir=cache_dir), cache_dir=cache_dir)
         case StampsSource():
-            return open_bank(config, cache_dir=cache_dir)
+            return open_bank(_fetched(config, cache_dir=cache_dir), cache_dir=cache_dir)
         case MixtureSource():
             return MixtureSourceBank(
                 {
@@ -41,3 +50,10 @@ def build_source(config: SourceConfig, *, cache_dir: Path | None = None) -> Sour
                     for label, component in config.components.items()
                 }
             )
+
+
+def _fetched(config: BankedSource, *, cache_dir: Path | None) -> BankedSource:
+    """``config`` with a bank of this machine: that of a URL is fetched into ``cache_dir`` once."""
+    if isinstance(config.bank, Path) or cache_dir is None:
+        return config
+    return config.model_copy(update={"bank": local_file(config.bank, cache_dir=cache_dir, key="source.bank")})

@@ -74,7 +74,7 @@ def build_cosmos_bank(config: CosmosSource, *, progress: Progress | None = None)
 
     catalog = read_catalog(config.catalog_dir, name=config.catalog_file)
     _check_choice(config, catalog=catalog)
-    journal = Journal(config.bank, decides=_decides(config, catalog=catalog))
+    journal = Journal(config.bank_file, decides=_decides(config, catalog=catalog))
     journal.open()
     try:
         tried = _tried(config, catalog=catalog, journal=journal, progress=progress)
@@ -87,7 +87,7 @@ def build_cosmos_bank(config: CosmosSource, *, progress: Progress | None = None)
             dtype=config.build.dtype,
             stamp_size_px=config.stamp_size_px,
         )
-        write_bank(config.bank, images=images, meta=meta, attributes=_attributes(config, catalog=catalog))
+        write_bank(config.bank_file, images=images, meta=meta, attributes=_attributes(config, catalog=catalog))
         journal.remove()
     except BadCatalog:
         journal.remove()  # mended files are another catalogue: nothing would come back for these parts
@@ -193,7 +193,7 @@ def _galsim_version() -> str:
 def _summary(config: CosmosSource, *, tried: Tried, meta: dict[str, np.ndarray]) -> BankSummary:
     ratio = meta["hlr_arcsec"] / meta["catalog_hlr_arcsec"]
     return BankSummary(
-        path=config.bank,
+        path=config.bank_file,
         n_sources=len(ratio),
         n_asked=config.build.n_sources,
         n_tried=tried.n_tried,

@@ -127,9 +127,9 @@ def build_stamps_bank(config: StampsSource, *, progress: Callable[[int, int], No
     images = np.stack([template.images for template in kept])
     meta = _columns(kept, config=config)
     stack = images if config.bands else images[:, 0]
-    write_bank(config.bank, images=stack, meta=meta, attributes=_attributes(config, paths=paths))
+    write_bank(config.bank_file, images=stack, meta=meta, attributes=_attributes(config, paths=paths))
     return StampsSummary(
-        path=config.bank,
+        path=config.bank_file,
         n_sources=len(kept),
         n_tried=len(kept) + refused.total(),
         rejected=counted,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dhs.config.location import is_url
 from dhs.config.one import OneTask, RecipeKeys
 from dhs.config.root import InjectionRoot
 from dhs.config.sky import FilesSky, MockSky, SplitConfig
@@ -120,7 +121,7 @@ def _of_manifest(cutouts: CutoutSet, task: OneTask, *, path: str) -> tuple[Recip
 def _sky_of_cutout(config: InjectionRoot, path: str) -> FilesSky:
     """`sky=files` of one file; size, scale and seeing as configured where the sky is of files already."""
     if isinstance(config.sky, FilesSky):
-        return config.sky.model_copy(update={"paths": (Path(path),)})
+        return config.sky.model_copy(update={"paths": (path if is_url(path) else Path(path),)})
     size = config.sky.stamp_size_px if isinstance(config.sky, MockSky) else 64
     split = SplitConfig.model_validate({})
     return FilesSky.model_validate({"name": "files", "paths": (path,), "stamp_size_px": size, "split": split})
