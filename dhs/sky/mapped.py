@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dhs.sky.shards import SampleLayout
+from dhs.sky.shards import RecordLayout
 
 SPARE_FILES = 256
 """Open files left for the rest of the program."""
@@ -21,7 +21,7 @@ SPARE_FILES = 256
 class ShardMaps:
     """The shards of a store, each mapped when a row of it is first asked for."""
 
-    def __init__(self, paths: list[Path], *, layout: SampleLayout) -> None:
+    def __init__(self, paths: list[Path], *, layout: RecordLayout) -> None:
         self.paths, self.layout = paths, layout
         self._views: list[dict[str, np.ndarray] | None] = [None] * len(paths)
         _allow_open_files(len(paths) + SPARE_FILES, n_shards=len(paths))

@@ -5,8 +5,11 @@ A shard is a plain tar. A sample is four members named after its target id: `<id
 time and no user, so equal cutouts are equal bytes. The arrays are not compressed: a shard is mapped, and the images of
 sample i start at i * record_bytes + a constant. `webdataset` reads the same file as any other:
 `WebDataset("shard-{000000..000144}.tar").decode()`.
+
+Finished stamps lie in shards of the same kind, with members of their own (`dhs.inject.stampset`).
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -15,7 +18,7 @@ import tarfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -28,21 +31,25 @@ JSON_BYTES = 2 * BLOCK
 MEMBERS = {"image": "image.npy", "invvar": "invvar.npy", "maskbits": "maskbits.npy"}
 
 
-class SampleLayout:
-    """Where the members of a sample of ``size_px`` lie in its record; little-endian on every machine."""
+class Member(NamedTuple):
+    """One array of every sample; ``dtype`` little-endian on every machine."""
 
-    def __init__(self, size_px: int) -> None:
-        planes = (len(BANDS), size_px, size_px)
-        self.shapes: dict[str, tuple[int, ...]] = {"image": planes, "invvar": planes, "maskbits": planes[1:]}
-        self.dtypes: dict[str, np.dtype[Any]] = {
-            "image": np.dtype("<f4"),
-            "invvar": np.dtype("<f4"),
-            "maskbits": np.dtype("<i2"),
-        }
+    suffix: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+class RecordLayout:
+    """Where the members of a sample lie in its record: arrays as `.npy` in the order given, then its JSON."""
+
+    def __init__(self, members: dict[str, Member]) -> None:
+        self.members = members
+        self.shapes = {name: member.shape for name, member in members.items()}
+        self.dtypes = {name: member.dtype for name, member in members.items()}
         self.offsets: dict[str, int] = {}
         position = 0
-        for name in MEMBERS:
-            head = len(npy_header(self.shapes[name], self.dtypes[name]))
+        for name, member in members.items():
+            head = len(npy_header(member.shape, member.dtype))
             self.offsets[name] = position + BLOCK + head
             position += BLOCK + _padded(head + self.n_bytes(name))
         self.record_bytes = position + BLOCK + JSON_BYTES
@@ -56,6 +63,20 @@ class SampleLayout:
         return n_samples * self.record_bytes + 2 * BLOCK
 
 
+class SampleLayout(RecordLayout):
+    """A cutout of ``size_px``."""
+
+    def __init__(self, size_px: int) -> None:
+        planes = (len(BANDS), size_px, size_px)
+        super().__init__(
+            {
+                "image": Member(MEMBERS["image"], planes, np.dtype("<f4")),
+                "invvar": Member(MEMBERS["invvar"], planes, np.dtype("<f4")),
+                "maskbits": Member(MEMBERS["maskbits"], planes[1:], np.dtype("<i2")),
+            }
+        )
+
+
 class WrittenShard(NamedTuple):
     """What `write_shard` wrote: the CRC-32 of each sample's pixels, and the whole file's SHA-256 and length."""
 
@@ -67,30 +88,46 @@ class WrittenShard(NamedTuple):
 def write_shard(
     path: Path, *, ids: Sequence[int], arrays: dict[str, np.ndarray], metadata: Sequence[dict[str, Any]]
 ) -> WrittenShard:
-    """Write the samples to ``path``, atomically. ``arrays``: (n, ...) for each name of MEMBERS."""
+    """Write the cutouts to ``path``, atomically. ``arrays``: (n, ...) for each name of MEMBERS."""
     layout = SampleLayout(arrays["image"].shape[-1])
-    checksums = []
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as raw:
-        file = _Hashed(raw)
-        for row, target_id in enumerate(ids):
-            checksum = 0
-            for name, suffix in MEMBERS.items():
-                array = np.ascontiguousarray(arrays[name][row], dtype=layout.dtypes[name])
-                assert array.shape == layout.shapes[name], (array.shape, layout.shapes[name])
-                pixels = array.tobytes()
-                checksum = zlib.crc32(pixels, checksum)
-                _write_member(file, f"{target_id}.{suffix}", npy_header(array.shape, array.dtype) + pixels)
-            text = json.dumps(metadata[row], allow_nan=False, separators=(",", ":")).encode()
-            assert len(text) <= JSON_BYTES, f"metadata of target {target_id} take {len(text)} bytes"
-            _write_member(file, f"{target_id}.json", text.ljust(JSON_BYTES))
-            checksums.append(checksum)
-        file.write(bytes(2 * BLOCK))
-        assert raw.tell() == layout.shard_bytes(len(ids))
-        raw.flush()
-        os.fsync(raw.fileno())
+    with temporary.open("wb") as file:
+        written = write_samples(file, layout, keys=[str(number) for number in ids], arrays=arrays, metadata=metadata)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
-    return WrittenShard(checksums, file.digest.hexdigest(), layout.shard_bytes(len(ids)))
+    return written
+
+
+def write_samples(
+    file: IO[bytes],
+    layout: RecordLayout,
+    *,
+    keys: Sequence[str],
+    arrays: dict[str, np.ndarray],
+    metadata: Sequence[dict[str, Any]],
+) -> WrittenShard:
+    """A whole shard into ``file``. ``arrays``: (n, ...) for each member of ``layout``; a key holds no dot.
+
+    ValueError where a sample's metadata take more than JSON_BYTES.
+    """
+    hashed, checksums = _Hashed(file), []
+    for row, key in enumerate(keys):
+        checksum = 0
+        for name, member in layout.members.items():
+            array = np.ascontiguousarray(arrays[name][row], dtype=member.dtype)
+            assert array.shape == member.shape, (array.shape, member.shape)
+            pixels = array.tobytes()
+            checksum = zlib.crc32(pixels, checksum)
+            _write_member(hashed, f"{key}.{member.suffix}", npy_header(array.shape, array.dtype) + pixels)
+        text = json.dumps(metadata[row], allow_nan=False, separators=(",", ":")).encode()
+        if len(text) > JSON_BYTES:
+            raise ValueError(f"sample {key}: its metadata take {len(text)} bytes, allowed are {JSON_BYTES}")
+        _write_member(hashed, f"{key}.json", text.ljust(JSON_BYTES))
+        checksums.append(checksum)
+    hashed.write(bytes(2 * BLOCK))
+    assert hashed.n_bytes == layout.shard_bytes(len(keys))
+    return WrittenShard(checksums, hashed.digest.hexdigest(), hashed.n_bytes)
 
 
 def sha256_of(path: Path) -> str:
@@ -107,6 +144,7 @@ def checksum_of(image: np.ndarray, invvar: np.ndarray, maskbits: np.ndarray) -> 
     return checksum
 
 
+@functools.cache
 def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
     """The header of a `.npy` file, version 1.0: a multiple of 64 bytes."""
     buffer = io.BytesIO()
@@ -119,11 +157,12 @@ def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
 class _Hashed:
     """A file whose bytes are hashed as they are written."""
 
-    def __init__(self, file: io.BufferedWriter) -> None:
-        self._file, self.digest = file, hashlib.sha256()
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.digest, self.n_bytes = file, hashlib.sha256(), 0
 
     def write(self, data: bytes) -> None:
         self.digest.update(data)
+        self.n_bytes += len(data)
         self._file.write(data)
 
 
