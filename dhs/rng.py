@@ -30,6 +30,8 @@ class Purpose(IntEnum):
     PSF = 15
     MANIFEST = 16
     ONE = 17
+    SHUFFLE = 18
+    EPOCH = 19
 
 
 def keyed_rng(seed: int, purpose: Purpose, epoch: int, index: int) -> np.random.Generator:

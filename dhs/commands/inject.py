@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from dhs.commands.bank import bank
 from dhs.commands.bank_check import bank_check
+from dhs.commands.compact import compact
 from dhs.commands.console import log_to
 from dhs.commands.cutouts import cutouts
 from dhs.commands.degrade import degrade
@@ -19,6 +20,7 @@ from dhs.config.root import InjectRoot
 TASKS: dict[str, Callable[[InjectRoot], int]] = {
     "bank": bank,
     "bank_check": bank_check,
+    "compact": compact,
     "cutouts": cutouts,
     "degrade": degrade,
     "gallery": gallery,

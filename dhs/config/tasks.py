@@ -7,6 +7,7 @@ from pydantic import Field
 
 from dhs.config.bank_check import BankCheckTask
 from dhs.config.base import Section
+from dhs.config.compact import CompactTask
 from dhs.config.cutouts import CutoutsTask
 from dhs.config.degrade import DegradeTask
 from dhs.config.one import OneTask
@@ -55,6 +56,7 @@ TaskConfig = Annotated[
     | TargetsTask
     | SelfcheckTask
     | CutoutsTask
-    | OneTask,
+    | OneTask
+    | CompactTask,
     Field(discriminator="name"),
 ]
