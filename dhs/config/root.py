@@ -17,7 +17,7 @@ from dhs.config.injection import (
     RendererConfig,
 )
 from dhs.config.lens import GridLens, LensConfig
-from dhs.config.sky import Dr10Sky, FilesSky, SkyConfig, StoreSky
+from dhs.config.sky import Dr10Sky, FilesSky, SkyConfig, StampsSky, StoreSky
 from dhs.config.source import BankedSource, CosmosSource, SourceConfig, StampsSource, elementary_sources
 from dhs.config.targets import TargetsTask
 from dhs.config.tasks import BankTask, TaskConfig
@@ -76,7 +76,7 @@ class InjectionRoot(Section):
 
     @model_validator(mode="after")
     def _psf_images_possible(self) -> "InjectionRoot":
-        if self.psf.name == "survey" and not isinstance(self.sky, FilesSky):
+        if self.psf.name == "survey" and not isinstance(self.sky, FilesSky | StampsSky):
             raise ValueError(f"psf = survey: sky = {self.sky.name} has no PSF images; use sky=files, or psf=moffat")
         return self
 
@@ -97,6 +97,13 @@ class InjectionRoot(Section):
             remedy = "give a finished store, made with `python inject.py task=cutouts` (docs/sky.md)"
             if isinstance(self.sky.path, Path):  # what a URL names is looked for when it is fetched
                 require_file("sky.path", self.sky.path / "store.json", remedy=remedy)
+        if isinstance(self.sky, StampsSky):
+            if "://" not in self.sky.path:
+                remedy = (
+                    "give a finished stamp set, of `python inject.py task=stamps` or task=compact (docs/compact.md)"
+                )
+                require_file("sky.path", Path(self.sky.path) / "_SUCCESS.json", remedy=remedy)
+            return self  # nothing is injected: the source's files need not be here
         for key, source in elementary_sources(self.source):
             if isinstance(source, BankedSource):
                 self._bank_available(source, key=key)
@@ -141,7 +148,8 @@ class TrainConfig(InjectionRoot):
 
     @model_validator(mode="after")
     def _workers_have_no_gpu(self) -> "TrainConfig":
-        if self.renderer.device == "cuda" and self.trainer.num_workers > 0:
+        painted = isinstance(self.sky, StampsSky)
+        if self.renderer.device == "cuda" and self.trainer.num_workers > 0 and not painted:
             raise ValueError(
                 f"renderer.device = cuda: a loader's worker cannot use the GPU (trainer.num_workers = "
                 f"{self.trainer.num_workers}); give trainer.num_workers=0, or renderer.device=cpu"

@@ -112,4 +112,13 @@ class StoreSky(Section):
         return require_here("sky.path", self.path)
 
 
-SkyConfig = Annotated[MockSky | FilesSky | Dr10Sky | StoreSky, Field(discriminator="name")]
+class StampsSky(Section):
+    """Finished stamps of `inject.py task=stamps` or `task=compact`: nothing is injected (docs/compact.md)."""
+
+    name: Literal["stamps"]
+    path: Annotated[str, Field(min_length=1)] = Field(description="folder or fsspec URL of a finished stamp set")
+    stamp_size_px: Annotated[int, Field(ge=16, le=512)] = Field(64, description="what the set must have")
+    verify: bool = Field(True, description="true: compare the checksum of every stamp each time it is read")
+
+
+SkyConfig = Annotated[MockSky | FilesSky | Dr10Sky | StoreSky | StampsSky, Field(discriminator="name")]

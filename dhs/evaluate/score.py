@@ -8,14 +8,16 @@ import pyarrow as pa
 from torch.utils.data import DataLoader
 
 from dhs.constants import BANDS, CLASSES
-from dhs.inject.injector import Injector
 from dhs.inject.stamp_batch import StampBatch
 from dhs.inject.stream import InjectionStream
+from dhs.inject.supply import StampSupply
 from dhs.rng import Purpose
 from dhs.train.finder import Finder, Maker
 
 
-def score_split(finder: Finder, *, injector: Injector, purpose: Purpose, batch_size: int, num_workers: int) -> pa.Table:
+def score_split(
+    finder: Finder, *, injector: StampSupply, purpose: Purpose, batch_size: int, num_workers: int
+) -> pa.Table:
     """The score table (dhs.evaluate.table) of the VAL or TEST set of ``injector``; row i is sample i of the set."""
     maker = finder.maker(injector.cutouts)
     stream = InjectionStream(
@@ -30,7 +32,7 @@ def score_split(finder: Finder, *, injector: Injector, purpose: Purpose, batch_s
 class _WithColumns:
     """Stamps -> network batch plus table columns, in the worker."""
 
-    def __init__(self, injector: Injector, maker: Maker) -> None:
+    def __init__(self, injector: StampSupply, maker: Maker) -> None:
         self._injector, self._maker = injector, maker
 
     def __call__(self, stamps: StampBatch) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def _score_batches(finder: Finder, loader: DataLoader[dict[str, Any]]) -> Iterat
         yield item["columns"].append_column("logit", pa.array(logits))
 
 
-def score_columns(stamps: StampBatch, *, injector: Injector) -> dict[str, np.ndarray]:
+def score_columns(stamps: StampBatch, *, injector: StampSupply) -> dict[str, np.ndarray]:
     """Columns of the score table but the logit; NaN where a control has no such quantity."""
     recipes, cutouts = stamps.recipes, injector.cutouts
     g, r = BANDS.index("g"), BANDS.index("r")

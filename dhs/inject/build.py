@@ -5,10 +5,12 @@ from collections.abc import Callable
 
 from dhs.config.colour import PLAUSIBLE_R_MAG
 from dhs.config.root import InjectionRoot
+from dhs.config.sky import StampsSky
 from dhs.inject.injector import Injector
 from dhs.inject.painter import Painter
 from dhs.inject.psf_model import with_psf_ellipticity
 from dhs.inject.renderer import Renderer, build_renderer, require_device
+from dhs.inject.supply import StampSupply
 from dhs.sky.build import load_sky
 from dhs.sky.cutouts import CutoutSet
 from dhs.source.base import Source
@@ -30,6 +32,27 @@ def build_injector(config: InjectionRoot, *, progress: Progress | None = None) -
         lens=config.lens,
         colour=config.colour,
         inject=config.inject,
+    )
+
+
+def build_supply(config: InjectionRoot, *, progress: Progress | None = None) -> StampSupply:
+    """Stamps to train and test on: injected on the fly, or with sky=stamps those of a finished set.
+
+    ``progress(done, total)`` counts galaxies drawn, or rows of the set mapped.
+    """
+    if not isinstance(config.sky, StampsSky):
+        return build_injector(config, progress=progress)
+    from dhs.inject.stampset.fixed import load_fixed_stamps
+
+    log.info("sky=stamps: nothing is injected; source, lens, psf, colour, renderer and inject.* are not used, but")
+    log.info("inject.samples_per_epoch: the balance of arcs and controls is that of the set")
+    return load_fixed_stamps(
+        config.sky,
+        seed=config.seed,
+        samples_per_epoch=config.inject.samples_per_epoch,
+        cache_dir=config.paths.cache_dir,
+        max_galaxies=config.max_galaxies,
+        progress=progress,
     )
 
 

@@ -11,6 +11,7 @@ from dhs.display import comparison_sheet, contact_sheet
 from dhs.inject.acceptance import CUTS
 from dhs.inject.injector import Injector
 from dhs.inject.stamp_batch import StampBatch
+from dhs.inject.supply import StampSupply
 from dhs.rng import Purpose
 from dhs.source.base import Source
 from dhs.source.task_choice import kind_and_index
@@ -51,7 +52,7 @@ def acceptance_line(stamps: StampBatch) -> str:
     )
 
 
-def first_batch_sheet(injector: Injector, *, path: Path, batch_size: int) -> Path:
+def first_batch_sheet(injector: StampSupply, *, path: Path, batch_size: int) -> Path:
     """PNG of the first training batch as it is: lenses and negatives, in nanomaggies before preprocessing."""
     indices = np.arange(min(batch_size, 64, injector.n_stamps(Purpose.TRAIN)))
     stamps = injector.stamps(indices, purpose=Purpose.TRAIN, epoch=0)

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from dhs.inject.injector import Injector
 from dhs.inject.stamp_batch import StampBatch
+from dhs.inject.supply import StampSupply
 from dhs.rng import Purpose
 
 Transform = Callable[[StampBatch], dict[str, Any]]
@@ -26,7 +26,7 @@ class InjectionStream(IterableDataset[dict[str, Any]]):
 
     def __init__(
         self,
-        injector: Injector,
+        supply: StampSupply,
         *,
         purpose: Purpose,
         epoch: int,
@@ -39,10 +39,10 @@ class InjectionStream(IterableDataset[dict[str, Any]]):
     ) -> None:
         if batch_size % world_size:
             raise ValueError(f"batch_size = {batch_size}: must be a multiple of the number of ranks, {world_size}")
-        self._injector, self._purpose, self._epoch = injector, purpose, epoch
+        self._supply, self._purpose, self._epoch = supply, purpose, epoch
         self._batch_size, self._transform, self._first = batch_size, transform, first_batch
         self._rank, self._world_size, self._measure = rank, world_size, measure
-        self._n_samples = injector.n_stamps(purpose)
+        self._n_samples = supply.n_stamps(purpose)
         self._drop_tail = purpose == Purpose.TRAIN
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class InjectionStream(IterableDataset[dict[str, Any]]):
         if worker:
             torch.set_num_threads(1)
         for batch in range(self._first + offset, len(self), stride):
-            stamps = self._injector.stamps(
+            stamps = self._supply.stamps(
                 self._indices(batch), purpose=self._purpose, epoch=self._epoch, measure=self._measure
             )
             yield self._transform(stamps)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dhs.config.sky import FilesSky, MockSky, SkyConfig, SplitConfig, StoreSky
+from dhs.config.sky import FilesSky, MockSky, SkyConfig, SplitConfig, StampsSky, StoreSky
 from dhs.remote import local_file, local_folder
 from dhs.sky.cutouts import CutoutSet
 from dhs.sky.files import load_files_sky
@@ -31,6 +31,8 @@ def load_sky(
         return load_mock_sky(wanted, cache_dir=cache_dir, progress=progress)
     if isinstance(config, StoreSky):
         return load_store_sky(_fetched_store(config, cache_dir=cache_dir), max_galaxies=max_galaxies)
+    if isinstance(config, StampsSky):
+        raise ValueError("sky = stamps: finished stamps, nothing can be injected into them; it is for train.py")
     assert isinstance(config, FilesSky), "sky=dr10 has no pixels: the root schemas refuse it"
     cutouts = load_files_sky(_fetched_files(config, cache_dir=cache_dir))
     return cutouts if max_galaxies is None else cutouts.take(np.arange(min(max_galaxies, len(cutouts))))

@@ -8,7 +8,7 @@ import torch
 from dhs.config.training import AugmentConfig, MetadataColumn, PreprocessConfig
 from dhs.constants import BANDS
 from dhs.inject.stamp_batch import StampBatch
-from dhs.sky.cutouts import CutoutSet
+from dhs.inject.supply import Galaxies
 from dhs.train.augment import augment
 from dhs.train.preprocess import preprocess
 
@@ -21,7 +21,7 @@ class BatchMaker:
 
     def __init__(
         self,
-        cutouts: CutoutSet,
+        cutouts: Galaxies,
         *,
         preprocess_config: PreprocessConfig,
         augment_config: AugmentConfig | None,
@@ -42,7 +42,7 @@ class BatchMaker:
         }
 
 
-def metadata_table(cutouts: CutoutSet, *, columns: tuple[MetadataColumn, ...]) -> np.ndarray:
+def metadata_table(cutouts: Galaxies, *, columns: tuple[MetadataColumn, ...]) -> np.ndarray:
     """(N, len(columns)) float32, scaled to order one."""
     table = np.zeros((len(cutouts), len(columns)), dtype=np.float32)
     for j, column in enumerate(columns):

@@ -6,8 +6,8 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from dhs.config.root import TrainConfig
-from dhs.inject.injector import Injector
 from dhs.inject.stream import InjectionStream
+from dhs.inject.supply import StampSupply
 from dhs.rng import Purpose
 from dhs.train.batch import BatchMaker
 
@@ -17,9 +17,9 @@ Loader = DataLoader[dict[str, Any]]
 class InjectionData(pl.LightningDataModule):
     """Streams of one configuration; needs ``Trainer(reload_dataloaders_every_n_epochs=1)``."""
 
-    def __init__(self, injector: Injector, *, config: TrainConfig) -> None:
+    def __init__(self, supply: StampSupply, *, config: TrainConfig) -> None:
         super().__init__()
-        self._injector, self._config = injector, config
+        self._supply, self._config = supply, config
         self._resume_epoch, self._resume_batches = -1, 0
 
     def train_dataloader(self) -> Loader:
@@ -36,7 +36,7 @@ class InjectionData(pl.LightningDataModule):
         config, trainer = self._config, self.trainer
         training = purpose == Purpose.TRAIN
         stream = InjectionStream(
-            self._injector,
+            self._supply,
             purpose=purpose,
             epoch=epoch,
             batch_size=config.trainer.batch_size,
@@ -44,7 +44,7 @@ class InjectionData(pl.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             transform=BatchMaker(
-                self._injector.cutouts,
+                self._supply.cutouts,
                 preprocess_config=config.preprocess,
                 augment_config=config.augment if training else None,
                 metadata=config.model.metadata,

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMon
 
 from dhs.config.root import TrainConfig
 from dhs.config.run_dir import RunRecord
-from dhs.inject.injector import Injector
+from dhs.inject.supply import StampSupply
 from dhs.train.callbacks import ProgressLines
 from dhs.train.checkpoint import AtomicCheckpointIO
 from dhs.train.data import InjectionData
@@ -34,7 +34,7 @@ HARMLESS_WARNINGS = (
 """Warnings of Lightning and torch about what is our design, or their own business."""
 
 
-def fit(config: TrainConfig, *, injector: Injector, record: RunRecord) -> Path:
+def fit(config: TrainConfig, *, injector: StampSupply, record: RunRecord) -> Path:
     """Train (or finish) the run of ``record`` and return its best checkpoint by val/pauroc."""
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)

@@ -116,14 +116,14 @@ class StampSet:
         """
         folder = scratch or Path(tempfile.gettempdir())
         with self.place.fetched(part.path, scratch=folder) as path:
-            self._require_whole(path, part.path, n_bytes=part.n_bytes, sha256=part.sha256 if verify else None)
+            self.require_whole(path, part.path, n_bytes=part.n_bytes, sha256=part.sha256 if verify else None)
             if part.tar is None or not set(PIXEL_COLUMNS) & set(columns or PIXEL_COLUMNS):
                 wanted = None if columns is None else [name for name in columns if name not in SHARD_COLUMNS]
                 for batch in self._parquet(path, part.path, columns=wanted, batch_rows=batch_rows):
                     yield batch if part.tar is None else batch.drop_columns(_present(batch, SHARD_COLUMNS))
                 return
             with self.place.fetched(part.tar, scratch=folder) as tar:
-                self._require_whole(tar, part.tar, n_bytes=part.tar_bytes, sha256=part.tar_sha256 if verify else None)
+                self.require_whole(tar, part.tar, n_bytes=part.tar_bytes, sha256=part.tar_sha256 if verify else None)
                 yield from self._sharded(path, tar, part, columns=columns, batch_rows=batch_rows)
 
     def _sharded(
@@ -157,7 +157,8 @@ class StampSet:
         except (pa.ArrowInvalid, OSError, pa.ArrowKeyError) as error:
             raise ValueError(f"{self.place.show(name)}: not readable ({_first_line(error)}); {REMEDY}") from None
 
-    def _require_whole(self, path: Path, name: str, *, n_bytes: int | None, sha256: str | None) -> None:
+    def require_whole(self, path: Path, name: str, *, n_bytes: int | None, sha256: str | None = None) -> None:
+        """ValueError where the file at ``path``, ``name`` of the set, has another length or checksum."""
         found = path.stat().st_size if path.is_file() else 0
         if found != n_bytes:
             raise ValueError(f"{self.place.show(name)}: {found} bytes, written were {n_bytes}; {REMEDY}")
