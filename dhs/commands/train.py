@@ -7,11 +7,12 @@ import traceback
 from rich.console import Console
 
 from dhs.commands.bank import build_bank
-from dhs.commands.console import DrawingProgress, log_to
+from dhs.commands.console import CountingProgress, DrawingProgress, log_to
 from dhs.config.cli import Job
 from dhs.config.load import ConfigError
 from dhs.config.root import InjectionRoot, TrainConfig
 from dhs.config.run_dir import RunRecord, config_hash, run_directory, set_aside, write_text
+from dhs.config.sky import StampsSky
 from dhs.config.source import CosmosSource, elementary_sources
 
 log = logging.getLogger("dhs")
@@ -48,16 +49,21 @@ def train(job: Job[TrainConfig]) -> int:
 
 def _train(config: TrainConfig, record: RunRecord) -> None:
     from dhs.evaluate.run import evaluate_checkpoint
-    from dhs.inject.build import build_injector
+    from dhs.inject.build import build_supply
     from dhs.inject.sheet import first_batch_sheet
+    from dhs.inject.stampset.card import keep_card
     from dhs.train.fit import fit
 
     started = time.monotonic()
     log.info("run directory: %s", record.run_dir)
-    for _, source in elementary_sources(config.source):
+    finished = isinstance(config.sky, StampsSky)
+    if isinstance(config.sky, StampsSky):
+        keep_card(record.run_dir, config.sky.path)
+    for _, source in [] if finished else elementary_sources(config.source):
         if isinstance(source, CosmosSource) and source.bank_is_absent:
             build_bank(source)
-    injector = build_injector(config, progress=DrawingProgress())
+    progress = CountingProgress("mapping the stamp set", "stamps") if finished else DrawingProgress()
+    injector = build_supply(config, progress=progress)
     first_batch_sheet(injector, path=record.run_dir / "first_batch.png", batch_size=config.trainer.batch_size)
     best = fit(config, injector=injector, record=record)
     if config.evaluate.enabled:

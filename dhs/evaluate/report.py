@@ -26,7 +26,8 @@ def write_report(
     """Write the report of ``table`` into ``out_dir`` and return the path of report.html.
 
     ``stamp_images`` maps row numbers of ``table`` (n,) to stamps (n, 3, H, W) in nMgy. ``run_info`` needs ``name`` and
-    ``sky`` (mock or files); every other entry is printed as it is. Raises ValueError when one of the two is missing.
+    ``sky`` (a key of wording.SKY_STATEMENTS); every other entry is printed as it is. Raises ValueError when one of the
+    two is missing.
     """
     if missing := [key for key in ("name", "sky") if key not in run_info]:
         raise ValueError(f"run_info lacks {' and '.join(missing)}: the report must say what was run, on which sky")

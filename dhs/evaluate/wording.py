@@ -17,6 +17,8 @@ CLASS_NAMES = {
 SKY_STATEMENTS = {
     "mock": "Mock sky: the galaxies are simulated and the arcs are injected. Nothing was measured on the real sky.",
     "files": "Real galaxy cutouts, injected arcs: the galaxies are real, no lens in this test is.",
+    "store": "Real galaxy cutouts, injected arcs: the galaxies are real, no lens in this test is.",
+    "stamps": "A set of finished stamps that does not say where its galaxies come from. The arcs in it are injected.",
 }
 """What a reader must know of the pixels first, by `sky.name` of the configuration."""
 

@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dhs.constants import BANDS
+from dhs.constants import BANDS, CLASSES
+from dhs.inject.stamp_batch import StampBatch
+from dhs.sky.cutouts import CutoutSet
 
 N_PX = 16
 """Small, so that a set of thousands is quick; the format knows every size."""
@@ -101,6 +103,34 @@ def write_set(
             tables.append((split, part_table(n, split=split, first=first, size_px=size_px, seed=seed, failed=failed)))
             first += n
     return write_tables(folder, tables)
+
+
+def stamps_table(stamps: StampBatch, *, split: str, cutouts: CutoutSet) -> pa.Table:
+    """Painted ``stamps`` as a part of a set; every eleventh row is said to have failed."""
+    values = stamps.columns()
+    rows = values.pop("row")
+    n, size_px = len(stamps), stamps.images.shape[-1]
+    ok = np.arange(n) % 11 != 5
+    for band, i in zip(BANDS, range(3), strict=True):
+        values[f"psfsize_{band}_arcsec"] = cutouts.psf_fwhm_arcsec[rows, i]
+        values[f"psfdepth_{band}_mag"] = cutouts.psf_depth_mag[rows, i]
+    head = {
+        "task_id": [f"{split}/{i}" for i in range(n)],
+        "split": [split] * n,
+        "image": pa.FixedSizeListArray.from_arrays(
+            pa.array(stamps.images.numpy().reshape(-1)), 3 * size_px**2, mask=pa.array(~ok)
+        ),
+        "bad_pixels": pa.array(
+            [np.packbits(~good).tobytes() for good in stamps.good.numpy()], pa.binary(-(-3 * size_px**2 // 8))
+        ),
+        "cutout_ok": ok,
+        "reason": np.where(ok, "", "planned"),
+        "kind": np.array(CLASSES)[cutouts.kind[rows]],
+        "arc_snr": stamps.arc_snr.max(axis=1),
+        "arc_snr_sum": stamps.arc_snr_sum.max(axis=1),
+    }
+    metadata = {b"dhs_stamps": json.dumps(METADATA | {"stamp_size_px": size_px}).encode()}
+    return pa.table(head | values).replace_schema_metadata(metadata)
 
 
 def write_tables(folder: Path, tables: list[tuple[str, pa.Table]]) -> Path:
