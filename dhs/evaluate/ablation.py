@@ -22,8 +22,8 @@ from dhs.config.run_dir import config_hash
 from dhs.evaluate.score import score_split
 from dhs.evaluate.sweep_runs import Sweep, SweepRun
 from dhs.evaluate.table import read_scores, write_scores
-from dhs.inject.build import build_injector
-from dhs.inject.injector import Injector
+from dhs.inject.build import build_supply
+from dhs.inject.supply import StampSupply
 from dhs.rng import Purpose
 from dhs.train.finder import open_finder
 
@@ -77,7 +77,7 @@ def score_sweep(
     started, n_all, done = time.monotonic(), len(test_sets) * len(sweep.runs), 0
     scored = []
     for test_set in test_sets:
-        injector = lru_cache(partial(build_injector, test_set.config))  # drawn only if a score is missing
+        injector = lru_cache(partial(build_supply, test_set.config))  # drawn only if a score is missing
         tables = []
         for run in sweep.runs:
             tables.append(
@@ -94,7 +94,7 @@ def _tables(
     run: SweepRun,
     test_set: TestSet,
     *,
-    injector: Callable[[], Injector],
+    injector: Callable[[], StampSupply],
     output: Path,
     settings: EvaluateConfig,
     num_workers: int,

@@ -22,7 +22,7 @@ from dhs.config.load import ConfigError
 from dhs.config.root import TrainConfig
 from dhs.display import write_atomically
 from dhs.inject.stamp_batch import StampBatch
-from dhs.sky.cutouts import CutoutSet
+from dhs.inject.supply import Galaxies
 from dhs.train.batch import BatchMaker
 from dhs.train.checkpoint import finder_from, read_checkpoint
 from dhs.train.module import LensFinder
@@ -37,7 +37,7 @@ class Finder(Protocol):
     config: TrainConfig
     """The sky and the injections it belongs to."""
 
-    def maker(self, cutouts: CutoutSet) -> Maker:
+    def maker(self, cutouts: Galaxies) -> Maker:
         """Stamps -> what `logits` takes; runs in a loader's workers."""
         ...
 
@@ -52,7 +52,7 @@ class SingleFinder:
     def __init__(self, module: LensFinder, *, tta: bool) -> None:
         self.module, self.config, self._tta = module.eval(), module.config, tta
 
-    def maker(self, cutouts: CutoutSet) -> BatchMaker:
+    def maker(self, cutouts: Galaxies) -> BatchMaker:
         config = self.config
         return BatchMaker(
             cutouts, preprocess_config=config.preprocess, augment_config=None, metadata=config.model.metadata
@@ -83,7 +83,7 @@ class Ensemble:
     def __init__(self, members: list[Member]) -> None:
         self.members, self.config = members, members[0].finder.config
 
-    def maker(self, cutouts: CutoutSet) -> "EnsembleMaker":
+    def maker(self, cutouts: Galaxies) -> "EnsembleMaker":
         return EnsembleMaker([member.finder.maker(cutouts) for member in self.members])
 
     def logits(self, batch: list[dict[str, Any]]) -> np.ndarray:

@@ -29,12 +29,10 @@ from dhs.inject.stampset.pixels import (
     pixel_columns,
     pixels_of,
 )
+from dhs.inject.stampset.read import METADATA_KEY, SCHEMA_VERSION
 from dhs.sky.cutouts import CutoutSet
 from dhs.source.base import Source
 from dhs.source.task_choice import kind_and_index
-
-METADATA_KEY = b"dhs_stamps"
-SCHEMA_VERSION = 1
 
 ImageType = Literal["list", "tensor"]
 """Arrow type of `image`: fixed_size_list<float32>, or fixed_shape_tensor of (bands, N, N)."""
