@@ -9,6 +9,7 @@ from dhs.commands.console import log_to
 from dhs.commands.cutouts import cutouts
 from dhs.commands.degrade import degrade
 from dhs.commands.gallery import gallery
+from dhs.commands.manifest import manifest
 from dhs.commands.one import one
 from dhs.commands.selfcheck import selfcheck
 from dhs.commands.sheet import sheet
@@ -24,6 +25,7 @@ TASKS: dict[str, Callable[[InjectRoot], int]] = {
     "cutouts": cutouts,
     "degrade": degrade,
     "gallery": gallery,
+    "manifest": manifest,
     "one": one,
     "selfcheck": selfcheck,
     "sheet": sheet,

@@ -17,6 +17,7 @@ from dhs.config.injection import (
     RendererConfig,
 )
 from dhs.config.lens import GridLens, LensConfig
+from dhs.config.manifest import GridDesign, ManifestTask
 from dhs.config.sky import Dr10Sky, FilesSky, SkyConfig, StampsSky, StoreSky
 from dhs.config.source import BankedSource, CosmosSource, SourceConfig, StampsSource, elementary_sources
 from dhs.config.targets import TargetsTask
@@ -104,6 +105,9 @@ class InjectionRoot(Section):
                 )
                 require_file("sky.path", Path(self.sky.path) / "_SUCCESS.json", remedy=remedy)
             return self  # nothing is injected: the source's files need not be here
+        return self._check_banks()
+
+    def _check_banks(self) -> Self:
         for key, source in elementary_sources(self.source):
             if isinstance(source, BankedSource):
                 self._bank_available(source, key=key)
@@ -202,7 +206,18 @@ class InjectRoot(InjectionRoot):
             if not isinstance(self.sky, Dr10Sky):
                 raise ValueError(f"task = targets: needs sky=dr10 (sky.sweep_dir=...), not {self.sky.name}")
             return self
+        if isinstance(self.task, ManifestTask) and self.task.targets is not None:
+            require_file("task.targets", self.task.targets, remedy="give a Parquet or CSV list (docs/manifest.md)")
+            return self._check_banks()  # the list stands in the place of a sky
         return self._check_files()
+
+    @model_validator(mode="after")
+    def _psf_of_a_grid(self) -> "InjectRoot":
+        if isinstance(self.task, ManifestTask) and isinstance(self.task.design, GridDesign):
+            axis = next((name for name in self.task.design.axes if name.startswith("psf_")), None)
+            if axis is not None and self.psf.name == "survey":
+                raise ValueError(f"task.design.axes.{axis}: psf = survey takes the PSF from images; use psf=moffat")
+        return self
 
     def bank_to_check(self, task: BankCheckTask) -> Path:
         """The bank that `task=bank_check` reads: the task's own, or that of a source which has one."""

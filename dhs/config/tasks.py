@@ -10,6 +10,7 @@ from dhs.config.base import Section
 from dhs.config.compact import CompactTask
 from dhs.config.cutouts import CutoutsTask
 from dhs.config.degrade import DegradeTask
+from dhs.config.manifest import ManifestTask
 from dhs.config.one import OneTask
 from dhs.config.targets import TargetsTask
 
@@ -56,6 +57,7 @@ TaskConfig = Annotated[
     | TargetsTask
     | SelfcheckTask
     | CutoutsTask
+    | ManifestTask
     | OneTask
     | CompactTask,
     Field(discriminator="name"),

@@ -20,8 +20,9 @@ from dhs.inject.recipe import controls
 from dhs.inject.renderer import Renderer
 from dhs.inject.stamp_batch import StampBatch, only_controls
 from dhs.inject.strength import build_strength, require_known
-from dhs.rng import Purpose, derived_rng, keyed_rng, stable_fraction
+from dhs.rng import Purpose, derived_rng, keyed_rng
 from dhs.sky.cutouts import CutoutSet
+from dhs.sky.target_table import gets_arc
 from dhs.source.base import Source
 
 SPLIT_OF_PURPOSE = {
@@ -134,10 +135,8 @@ class Injector:
         if self._inject.controls == "paired":
             pool = Pool(hosts, np.union1d(hosts, others))
         else:
-            gets_arc = np.array(
-                [stable_fraction(str(self.cutouts.target_id[row]), salt="control") < 0.5 for row in hosts], dtype=bool
-            )
-            pool = Pool(hosts[gets_arc], np.union1d(hosts[~gets_arc], others))
+            injected = gets_arc(self.cutouts.target_id[hosts])
+            pool = Pool(hosts[injected], np.union1d(hosts[~injected], others))
         if len(pool.hosts) == 0 or len(pool.negatives) == 0:
             raise ValueError(
                 f"sky: split {split!r} has {len(pool.hosts)} galaxies to inject into and {len(pool.negatives)} "

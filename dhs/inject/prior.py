@@ -22,6 +22,10 @@ Rngs = Sequence[np.random.Generator]
 ChooseSource = Callable[[np.ndarray], np.ndarray]
 """`dhs.source.base.Source.choose`."""
 
+POLAR: tuple[str, ...] = ("shear", "shear_angle_rad", "source_offset_theta_e")
+"""What may be given beside columns of `Geometry`: the shear's size and direction (gamma1 = shear cos, gamma2 = shear
+sin), and the distance of the source from the image of the lens's centre, in theta_E, in a drawn direction."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -59,7 +63,8 @@ def draw_geometry(
 ) -> Geometry:
     """One lens and source position for each of P generators and ``galaxies``.
 
-    ``given`` (P,) columns are taken instead of drawn, and what depends on them follows: the variates stay the same.
+    ``given`` (P,) columns of `Geometry`, or names of POLAR, are taken instead of drawn, and what depends on them
+    follows: the variates stay the same.
     """
     given = {} if given is None else given
     n_uniforms, n_normals = _UNIFORMS + strength.n_uniforms, _NORMALS + strength.n_normals
@@ -70,12 +75,16 @@ def draw_geometry(
     theta_e = given.get("theta_e_arcsec", drawn.theta_e_arcsec)
     q, phi = _mass_shape(u[:, 1:3], normal[:, 0:2], galaxies.axis_ratio, galaxies.position_angle_rad, lens=lens)
     q, phi = given.get("axis_ratio", q), given.get("phi_rad", phi)
-    shear, shear_angle = np.abs(normal[:, 2]) * lens.shear_sigma, 2 * np.pi * u[:, 3]
+    shear = given.get("shear", np.abs(normal[:, 2]) * lens.shear_sigma)
+    shear_angle = given.get("shear_angle_rad", 2 * np.pi * u[:, 3])
     gamma1 = given.get("gamma1", shear * np.cos(shear_angle))
     gamma2 = given.get("gamma2", shear * np.sin(shear_angle))
     x = given.get("lens_x_arcsec", galaxies.x_arcsec + normal[:, 3] * lens.centre_jitter_arcsec)
     y = given.get("lens_y_arcsec", galaxies.y_arcsec + normal[:, 4] * lens.centre_jitter_arcsec)
-    offset = _source_offset(u[:, 4:7], lens=lens, theta_e=theta_e, q=q, phi=phi)
+    if "source_offset_theta_e" in given:
+        offset = _polar(theta_e * given["source_offset_theta_e"], turn=u[:, 6])
+    else:
+        offset = _source_offset(u[:, 4:7], lens=lens, theta_e=theta_e, q=q, phi=phi)
     columns = {
         **drawn._asdict(),
         "axis_ratio": q,
@@ -93,7 +102,7 @@ def draw_geometry(
     if "theta_e_arcsec" in given:  # what it was drawn from no longer says how strong the lens is, or how rare
         unknown = np.full(len(x), np.nan)
         columns |= {"sigma_v_km_s": unknown, "natural_weight": unknown.copy()}
-    return Geometry(**(columns | dict(given)))
+    return Geometry(**(columns | {name: values for name, values in given.items() if name not in POLAR}))
 
 
 def _mass_shape(
@@ -111,8 +120,7 @@ def _source_offset(
     """(P, 2) offset from the source-plane image of the lens's centre, uniform in area."""
     outward = np.sqrt(u[:, 1])
     if lens.source_offset == "fraction":
-        radius = theta_e * lens.source_offset_fraction * outward
-        return radius[:, None] * np.stack([np.cos(2 * np.pi * u[:, 2]), np.sin(2 * np.pi * u[:, 2])], axis=1)
+        return _polar(theta_e * lens.source_offset_fraction * outward, turn=u[:, 2])
     # The caustic is star-shaped about the centre: choose a triangle of its fan by area, then a point in it.
     vertices = radial_caustics(theta_e, axis_ratio=q, phi_rad=phi)
     following = np.roll(vertices, -1, axis=1)
@@ -121,3 +129,8 @@ def _source_offset(
     sector = np.minimum((cumulative < u[:, :1] * cumulative[:, -1:]).sum(axis=1), areas.shape[1] - 1)
     rows, along = np.arange(len(u)), u[:, 2:3]
     return outward[:, None] * ((1 - along) * vertices[rows, sector] + along * following[rows, sector])
+
+
+def _polar(radius: np.ndarray, *, turn: np.ndarray) -> np.ndarray:
+    """(P, 2) vectors of (P,) ``radius``; ``turn`` in [0, 1) is the direction."""
+    return radius[:, None] * np.stack([np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)], axis=1)

@@ -122,6 +122,10 @@ class GridStrength:
 
     def draw(self, first: np.ndarray, u: np.ndarray, normal: np.ndarray, *, galaxies: Galaxies) -> Strength:
         index = np.minimum((first * len(self._grid)).astype(int), len(self._grid) - 1)
+        return self.of_place(index, galaxies=galaxies)
+
+    def of_place(self, index: np.ndarray, *, galaxies: Galaxies) -> Strength:
+        """The lenses of (P,) places in ``theta_e_arcsec``."""
         return _without_physics(self._grid[index], self._weight[index], galaxies)
 
 

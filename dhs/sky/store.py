@@ -57,23 +57,33 @@ def load_store_sky(config: StoreSky, *, max_galaxies: int | None = None) -> Cuto
         index = index.filter(pa.array(_verified(store, maps, index)))
     pixels = {name: _pixels(maps, name, index, resident=config.resident) for name in ("image", "invvar", "maskbits")}
     return CutoutSet(
-        target_id=_column(index, "target_id", np.int64),
         images=pixels["image"],
         invvar=pixels["invvar"],
         maskbits=pixels["maskbits"],
-        psf_fwhm_arcsec=_bands(index, "psfsize_{}_arcsec"),
-        psf_depth_mag=_bands(index, "psfdepth_{}_mag"),
-        ra_deg=_column(index, "ra_deg", np.float64),
-        dec_deg=_column(index, "dec_deg", np.float64),
-        kind=_codes(index["kind"], CLASSES),
         split=_split(index, config),
-        mag=_magnitudes(index),
-        axis_ratio=_column(index, "axis_ratio", np.float32),
-        position_angle_rad=_column(index, "position_angle_rad", np.float32),
-        redshift=_redshift(index),
-        centre_x_arcsec=_column(index, "centre_x_arcsec", np.float32),
-        centre_y_arcsec=_column(index, "centre_y_arcsec", np.float32),
+        **catalogue_columns(index),
     )
+
+
+def catalogue_columns(table: pa.Table) -> dict[str, np.ndarray]:
+    """The columns of a `CutoutSet`, pixels and split left out, of a checked list of targets or a store's index.
+
+    NaN where ``table`` has no such column.
+    """
+    return {
+        "target_id": _column(table, "target_id", np.int64),
+        "psf_fwhm_arcsec": _bands(table, "psfsize_{}_arcsec"),
+        "psf_depth_mag": _bands(table, "psfdepth_{}_mag"),
+        "ra_deg": _column(table, "ra_deg", np.float64),
+        "dec_deg": _column(table, "dec_deg", np.float64),
+        "kind": _codes(table["kind"], CLASSES),
+        "mag": _magnitudes(table),
+        "axis_ratio": _column(table, "axis_ratio", np.float32),
+        "position_angle_rad": _column(table, "position_angle_rad", np.float32),
+        "redshift": _redshift(table),
+        "centre_x_arcsec": _column(table, "centre_x_arcsec", np.float32),
+        "centre_y_arcsec": _column(table, "centre_y_arcsec", np.float32),
+    }
 
 
 def _card(store: Path) -> dict[str, Any]:

@@ -77,9 +77,13 @@ def target_id(release: np.ndarray, brickid: np.ndarray, objid: np.ndarray) -> np
     return (release.astype(np.int64) << 42) | (brickid.astype(np.int64) << 22) | objid.astype(np.int64)
 
 
-def gets_arc(target_ids: np.ndarray) -> np.ndarray:
-    """(N,) bool: the host's id says injection (about half), for ever; the rule of dhs.inject.injector."""
-    return np.array([stable_fraction(str(i), salt="control") < 0.5 for i in target_ids.tolist()], dtype=bool)
+def gets_arc(target_ids: np.ndarray, *, control_fraction: float = 0.5) -> np.ndarray:
+    """(N,) bool: the host's id says injection, for ever; about ``control_fraction`` of the hosts are controls.
+
+    The one rule of streams, manifests and target tables; a smaller fraction turns some controls into hosts of arcs.
+    """
+    limit = 1.0 - control_fraction
+    return np.array([stable_fraction(str(i), salt="control") < limit for i in target_ids.tolist()], dtype=bool)
 
 
 def build_table(

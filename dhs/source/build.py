@@ -24,19 +24,22 @@ SOURCE_KINDS: tuple[str, ...] = ("sersic", "clumpy", "cosmos", "stamps", "mixtur
 """Allowed values of ``source.name``."""
 
 
-def build_source(config: SourceConfig, *, cache_dir: Path | None = None) -> Source:
+def build_source(config: SourceConfig, *, cache_dir: Path | None = None, draw_templates: bool = True) -> Source:
     """The source of ``config``; a missing bank is built first when ``build_if_missing`` says so.
 
-    ``cache_dir`` takes unpacked banks (`dhs.source.bank.open_bank`).
+    ``cache_dir`` takes unpacked banks (`dhs.source.bank.open_bank`). ``draw_templates=False`` is for those who only
+    choose sources and ask for their sizes: small parametric ones are then not drawn beforehand.
 
     Raises:
         FileNotFoundError, ValueError: see `dhs.source.bank.open_bank` and `dhs.source.cosmos.build_cosmos_bank`.
     """
     match config:
         case SersicSource():
-            return keep_if_small(SersicSourceBank(config))
+            sersic = SersicSourceBank(config)
+            return keep_if_small(sersic) if draw_templates else sersic
         case ClumpySource():
-            return keep_if_small(ClumpySourceBank(config))
+            clumpy = ClumpySourceBank(config)
+            return keep_if_small(clumpy) if draw_templates else clumpy
         case CosmosSource():
             if config.build_if_missing and config.bank_is_absent:
                 build_cosmos_bank(config)
@@ -46,7 +49,10 @@ def build_source(config: SourceConfig, *, cache_dir: Path | None = None) -> Sour
         case MixtureSource():
             return MixtureSourceBank(
                 {
-                    label: (component.weight, build_source(component.source, cache_dir=cache_dir))
+                    label: (
+                        component.weight,
+                        build_source(component.source, cache_dir=cache_dir, draw_templates=draw_templates),
+                    )
                     for label, component in config.components.items()
                 }
             )

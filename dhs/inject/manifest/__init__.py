@@ -1,0 +1,1 @@
+"""Manifests: which galaxies get which lenses and sources, a Parquet row each (`inject.py task=manifest`)."""
