@@ -22,23 +22,28 @@ def write_manifest(path: Path, blocks: Iterable[pa.Table], *, schema: pa.Schema)
     temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            with pq.ParquetWriter(
-                file,
-                schema,
-                compression="zstd",
-                compression_level=COMPRESSION_LEVEL,
-                use_dictionary=_repetitive(schema),
-            ) as writer:
-                for block in blocks:
-                    writer.write_table(block, row_group_size=ROWS_PER_GROUP)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(temporary, blocks, schema=schema)
         os.replace(temporary, path)
     except OSError as error:
         raise ValueError(f"task.output = {path}: cannot be written ({error}); give a folder with room") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
+
+
+def _write(temporary: Path, blocks: Iterable[pa.Table], *, schema: pa.Schema) -> None:
+    with open(temporary, "wb") as file:
+        with pq.ParquetWriter(
+            file,
+            schema,
+            compression="zstd",
+            compression_level=COMPRESSION_LEVEL,
+            use_dictionary=_repetitive(schema),
+        ) as writer:
+            for block in blocks:
+                writer.write_table(block, row_group_size=ROWS_PER_GROUP)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _repetitive(schema: pa.Schema) -> list[str]:
