@@ -93,15 +93,21 @@ def picture(png: bytes, *, caption: str) -> str:
     )
 
 
-def stamp_grid(cells: Iterable[tuple[bytes, Sequence[str]]], *, links: Sequence[str] | None = None) -> str:
-    """Small pictures (PNG) side by side, caption lines under each; with ``links``, each opens its own address."""
+def stamp_grid(
+    cells: Iterable[tuple[bytes, Sequence[str]]], *, links: Sequence[str] | None = None, columns: int | None = None
+) -> str:
+    """Small pictures (PNG) side by side, caption lines under each; with ``links``, each opens its own address.
+
+    ``columns`` a row; None: as many as fit.
+    """
     figures = []
     for i, (png, lines) in enumerate(cells):
         image = f'<img alt="" src="{data_uri(png)}">'
         if links is not None:
             image = f'<a href="{escape(links[i])}">{image}</a>'
         figures.append(f"<figure>{image}<figcaption>{'<br>'.join(map(escape, lines))}</figcaption></figure>")
-    return f"<div class=stamps>{''.join(figures)}</div>"
+    style = "" if columns is None else f' style="grid-template-columns:repeat({columns},1fr);gap:8px 6px"'
+    return f"<div class=stamps{style}>{''.join(figures)}</div>"
 
 
 def data_uri(png: bytes) -> str:

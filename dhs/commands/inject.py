@@ -14,6 +14,7 @@ from dhs.commands.one import one
 from dhs.commands.selfcheck import selfcheck
 from dhs.commands.sheet import sheet
 from dhs.commands.targets import targets
+from dhs.commands.validate import validate
 from dhs.config.cli import Job
 from dhs.config.load import ConfigError
 from dhs.config.root import InjectRoot
@@ -30,6 +31,7 @@ TASKS: dict[str, Callable[[InjectRoot], int]] = {
     "selfcheck": selfcheck,
     "sheet": sheet,
     "targets": targets,
+    "validate": validate,
 }
 """Every task of `dhs.config.tasks`; a function returns the exit code."""
 

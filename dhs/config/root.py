@@ -31,6 +31,7 @@ from dhs.config.training import (
     PreprocessConfig,
     TrainerConfig,
 )
+from dhs.config.validate import ValidateTask
 
 
 class PathsConfig(Section):
@@ -201,6 +202,10 @@ class InjectRoot(InjectionRoot):
                 raise ValueError(
                     f"source.catalog_dir = {catalog_dir}: no such folder; give that of a GalSim RealGalaxyCatalog"
                 )
+            return self
+        if isinstance(self.task, ValidateTask):
+            if self.task.bank is not None:
+                require_file("task.bank", self.task.bank, remedy="give the bank that the sources came from, or null")
             return self
         if isinstance(self.task, TargetsTask):
             if not isinstance(self.sky, Dr10Sky):

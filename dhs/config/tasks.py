@@ -13,6 +13,7 @@ from dhs.config.degrade import DegradeTask
 from dhs.config.manifest import ManifestTask
 from dhs.config.one import OneTask
 from dhs.config.targets import TargetsTask
+from dhs.config.validate import ValidateTask
 
 
 class BankTask(Section):
@@ -59,6 +60,7 @@ TaskConfig = Annotated[
     | CutoutsTask
     | ManifestTask
     | OneTask
-    | CompactTask,
+    | CompactTask
+    | ValidateTask,
     Field(discriminator="name"),
 ]

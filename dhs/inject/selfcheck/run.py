@@ -9,9 +9,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from dhs.inject.check_state import EXIT_FAILED, EXIT_NOT_CHECKED, STATE_STYLE
 from dhs.inject.selfcheck import lensing, light, noise, psf, stamps
 from dhs.inject.selfcheck.physics import Physics
-from dhs.inject.selfcheck.rows import Check, State, failed, unchecked
+from dhs.inject.selfcheck.rows import Check, failed, unchecked
 
 CHECKS: dict[str, Callable[[Physics], list[Check]]] = {
     "lenstronomy": lensing.lenstronomy,
@@ -36,12 +37,6 @@ CHECKS: dict[str, Callable[[Physics], list[Check]]] = {
     "noise": noise.noise,
 }
 """Every check, in the order of the photon's way: lens, PSF, light, stamp."""
-
-EXIT_FAILED = 1
-EXIT_NOT_CHECKED = 3
-"""Nothing failed, but something could not be looked at (2 is a wrong configuration)."""
-
-STATE_STYLE: dict[State, str] = {"pass": "green", "FAIL": "bold red", "not checked": "bold yellow"}
 
 
 def run_checks(physics: Physics, *, log: Callable[[str], None]) -> list[Check]:
