@@ -13,6 +13,7 @@ from dhs.commands.manifest import manifest
 from dhs.commands.one import one
 from dhs.commands.selfcheck import selfcheck
 from dhs.commands.sheet import sheet
+from dhs.commands.stamps import stamps
 from dhs.commands.targets import targets
 from dhs.commands.validate import validate
 from dhs.config.cli import Job
@@ -30,6 +31,7 @@ TASKS: dict[str, Callable[[InjectRoot], int]] = {
     "one": one,
     "selfcheck": selfcheck,
     "sheet": sheet,
+    "stamps": stamps,
     "targets": targets,
     "validate": validate,
 }

@@ -10,6 +10,7 @@ from dhs.config.bank_check import BankCheckTask
 from dhs.config.base import Fraction, Section
 from dhs.config.colour import ColourConfig
 from dhs.config.comparison import AblationTask, CompareTask
+from dhs.config.engine import EngineConfig
 from dhs.config.ensemble import EnsembleTask
 from dhs.config.injection import (
     InjectConfig,
@@ -176,6 +177,7 @@ class InjectRoot(InjectionRoot):
     training run serve here as they stand; no task reads them."""
 
     task: TaskConfig
+    engine: EngineConfig
     preprocess: PreprocessConfig
     augment: AugmentConfig
     model: ModelConfig

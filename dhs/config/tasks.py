@@ -12,6 +12,7 @@ from dhs.config.cutouts import CutoutsTask
 from dhs.config.degrade import DegradeTask
 from dhs.config.manifest import ManifestTask
 from dhs.config.one import OneTask
+from dhs.config.stamps import StampsTask
 from dhs.config.targets import TargetsTask
 from dhs.config.validate import ValidateTask
 
@@ -60,6 +61,7 @@ TaskConfig = Annotated[
     | CutoutsTask
     | ManifestTask
     | OneTask
+    | StampsTask
     | CompactTask
     | ValidateTask,
     Field(discriminator="name"),

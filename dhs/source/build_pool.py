@@ -7,9 +7,6 @@ it has. Afterwards only the keyed order counts: what was tried beyond the last g
 """
 
 import os
-import signal
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,6 +18,7 @@ from multiprocessing import get_context
 import numpy as np
 
 from dhs.config.source import CosmosSource
+from dhs.processes import follow_parent, n_cores
 from dhs.source.candidates import ACCEPTED, Candidates, Part
 from dhs.source.catalog import RealCatalog
 from dhs.source.clean import REASONS
@@ -171,8 +169,7 @@ def _finished(
 
 def _do(catalog: RealCatalog, *, config: CosmosSource, parts: list[np.ndarray], journal: Journal) -> Iterator[Part]:
     """Try ``parts`` on all processes and put them into the journal; the parts given back have no images."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    n_processes = min(config.build.num_processes or cores, len(parts))
+    n_processes = min(config.build.num_processes or n_cores(), len(parts))
     if n_processes <= 1:
         with closing(_Worker(catalog, config, journal)) as worker:
             for rows in parts:
@@ -219,16 +216,8 @@ _worker: _Worker
 
 def _start_worker(config: CosmosSource, journal: Journal, parent: int) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it lets running parts finish
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    follow_parent(parent)
     _worker = _Worker(RealCatalog.load(journal.folder / CATALOG), config, journal)
-
-
-def _end_with_parent(parent: int) -> None:
-    """A killed parent cannot end its workers, and they would wait for it for ever."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 def _work(rows: np.ndarray) -> Part:

@@ -17,7 +17,7 @@ def manifest_table(injector: Injector, *, n_rows: int) -> pa.Table:
     """The columns of the contract for ``n_rows`` recipes of the injector, sorted by split; keys are of the task ids."""
     per_split = -(-n_rows // 3)
     recipes = [
-        injector.stamps(np.arange(per_split), purpose=purpose).recipes
+        injector.stamps(np.arange(per_split) % injector.n_stamps(purpose), purpose=purpose).recipes
         for purpose in (Purpose.TRAIN, Purpose.VAL, Purpose.TEST)
     ]
     columns = {
