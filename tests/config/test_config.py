@@ -102,7 +102,7 @@ def test_gen5_cosmos_is_the_full_size_run_of_the_seeds(tmp_path):
     assert config.model.metadata == ("psfsize_r", "psfdepth_r")
 
 
-PROGRAM_OF_GROUP = {"anchors": "evaluate", "task": "inject"}
+PROGRAM_OF_GROUP = {"anchors": "evaluate", "task": "inject", "engine": "inject"}
 """Groups that train.py does not have."""
 EVALUATE_TASKS = ("audit", "score")
 
