@@ -163,6 +163,13 @@ class TrainConfig(InjectionRoot):
         return self
 
     @model_validator(mode="after")
+    def _first_weights_exist(self) -> "TrainConfig":
+        for key, path in (("pretrained", self.model.pretrained), ("init_from", self.model.init_from)):
+            if isinstance(path, Path) and not path.exists():
+                raise ValueError(f"model.{key} = {path}: no such file or run directory")
+        return self
+
+    @model_validator(mode="after")
     def _one_batch_at_least(self) -> "TrainConfig":
         if self.inject.samples_per_epoch < self.trainer.batch_size:
             raise ValueError(

@@ -1,77 +1,44 @@
-"""Schema of `preprocess= augment= model= loss= optim= trainer= logger=`."""
+"""Schema of `optim= trainer= logger=`; those of the network and its input are beside it, and named here too."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dhs.config.base import Fraction, PositiveFloat, Section
+from dhs.config.base import Section
+from dhs.config.network import BceLoss, FocalLoss, LossConfig, MetadataColumn, ModelConfig
+from dhs.config.network_input import AugmentConfig, PreprocessConfig
 
-MetadataColumn = Literal["psfsize_g", "psfsize_r", "psfsize_z", "psfdepth_g", "psfdepth_r", "psfdepth_z"]
-"""Columns that describe the observation. Nothing that tells the label can be named here."""
-
-
-class PreprocessConfig(Section):
-    """Per-band outer-annulus normalisation, clip, stretch, channels (SCIENCE section 5)."""
-
-    annulus_inner_fraction: Annotated[float, Field(gt=0.2, lt=0.95)] = Field(
-        0.5, description="inner radius in half-sizes: 0.5 is 16 px of a 64-px stamp"
-    )
-    clip_sigma: PositiveFloat | None = Field(None, description="hard clip after normalisation; null: none")
-    stretch: Literal["none", "asinh", "sqrt"] = "asinh"
-    stretch_scale_sigma: PositiveFloat = Field(3.0, description="where the stretch leaves the linear part")
-    channels: Annotated[
-        tuple[Literal["g", "r", "z", "g-r", "g-z", "residual_g", "residual_r", "residual_z"], ...], Field(min_length=1)
-    ] = ("g", "r", "z")
-    difference_k: Annotated[float, Field(gt=0, le=2)] = Field(0.6, description="k of g - k r and g - k z")
-
-
-class AugmentConfig(Section):
-    dihedral: bool = True
-    max_shift_px: Annotated[int, Field(ge=0, le=16)] = 2
-
-
-class ModelConfig(Section):
-    """A timm backbone, optional metadata MLP, linear head in float32."""
-
-    backbone: Annotated[str, Field(min_length=1)] = Field(description="any timm model name")
-    backbone_kwargs: dict[str, int | float | bool | str | tuple[int, ...]] = Field(
-        default_factory=dict, description="passed to timm.create_model"
-    )
-    stem: Literal["halved", "original"] = Field(
-        "halved", description="halved: stride of the first convolution / 2, for 64-px inputs"
-    )
-    pretrained: bool = Field(False, description="download timm's weights")
-    metadata: tuple[MetadataColumn, ...] = ()
-    metadata_hidden: Annotated[int, Field(ge=1, le=1024)] = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class FocalLoss(Section):
-    name: Literal["focal"]
-    alpha: Fraction = 0.25
-    gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-
-
-class BceLoss(Section):
-    name: Literal["bce"]
-    positive_weight: PositiveFloat = 1.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-
-
-LossConfig = Annotated[FocalLoss | BceLoss, Field(discriminator="name")]
+__all__ = [
+    "AugmentConfig",
+    "BceLoss",
+    "FocalLoss",
+    "LossConfig",
+    "MetadataColumn",
+    "ModelConfig",
+    "PreprocessConfig",
+]
 
 
 class OptimConfig(Section):
     """AdamW, linear warm-up, cosine to `final_lr_fraction`."""
 
     name: Literal["adamw"]
-    lr: Annotated[float, Field(gt=0, le=1)] = 3e-4
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
+    lr: Annotated[float, Field(gt=0, le=1)] = Field(3e-4, description="of the head; the backbone's with layer_decay 1")
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = Field(
+        1e-2, description="of matrices and kernels; biases and normalisation scales never decay"
+    )
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(0.05, description="of all steps")
     final_lr_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
     gradient_clip: Annotated[float, Field(ge=0)] = Field(1.0, description="norm; 0: off")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="factor of the learning rate from each layer of the backbone to the one below; 1: off"
+    )
+    frozen_epochs: Annotated[int, Field(ge=0)] = Field(
+        0, description="first epochs in which the head and the metadata MLP learn and the backbone does not"
+    )
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="moving average of the weights, which is what is validated, kept and evaluated; 0: off"
+    )
 
 
 class TrainerConfig(Section):
@@ -87,6 +54,8 @@ class TrainerConfig(Section):
         0.01, description="val/pauroc is the AUROC below this false-positive rate (McClish-standardised)"
     )
     checkpoint_every_steps: Annotated[int, Field(ge=1)] = 100
+    channels_last: bool = Field(True, description="memory layout: faster on CPUs and tensor cores, same result")
+    compile: bool = Field(False, description="torch.compile of the network; needs a C++ compiler, or triton on a GPU")
 
     @model_validator(mode="after")
     def _half_needs_gpu(self) -> "TrainerConfig":

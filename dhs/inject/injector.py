@@ -104,10 +104,14 @@ class Injector:
         )
         return self.painter.finish(pixels, recipes, arcs=arcs, where=where, measure=measure)
 
+    def assignments(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """(B,) galaxy row and (B,) label of each of ``indices``, without painting anything."""
+        rngs = [keyed_rng(self._seed, purpose, epoch, int(i)) for i in indices]
+        return self._assign(indices, rngs, purpose=purpose)
+
     def injected_indices(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0) -> list[int]:
         """Those of ``indices`` that carry an arc."""
-        rngs = [keyed_rng(self._seed, purpose, epoch, int(i)) for i in indices]
-        _, injected = self._assign(indices, rngs, purpose=purpose)
+        _, injected = self.assignments(indices, purpose=purpose, epoch=epoch)
         return [int(i) for i in indices[injected]]
 
     def _assign(

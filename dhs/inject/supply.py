@@ -40,5 +40,8 @@ class StampSupply(Protocol):
     def n_stamps(self, purpose: Purpose) -> int:
         """Length of the fixed set of VAL or TEST, or of one training epoch."""
 
+    def assignments(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """(B,) row of the galaxy and (B,) bool label of each of ``indices``, without making the stamps."""
+
     def stamps(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0, measure: bool = False) -> StampBatch:
         """The stamps of (B,) ``indices``; stamp i does not depend on the others, nor on ``measure``."""

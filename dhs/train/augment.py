@@ -1,37 +1,98 @@
-"""Label-preserving augmentation, fresh every epoch: dihedral group and small shifts, keyed like everything else."""
+"""Label-preserving augmentation, fresh every epoch: what is drawn for a stamp, and whole-pixel moves.
+
+A stamp's draws are a pure function of its key (seed, purpose, epoch, index) and never of its label. They come in two
+stages: `dhs.train.perturb` changes pixels, in nanomaggies and before normalisation; the moves here (dihedral group,
+whole-pixel shifts) come after it and interpolate nothing. Draws are made on the CPU; both stages run on any device.
+"""
+
+import functools
+import math
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 
-from dhs.config.training import AugmentConfig
+from dhs.config.network_input import AugmentConfig
 from dhs.rng import Purpose, keyed_rng
 
-
-def augment(images: torch.Tensor, *, keys: np.ndarray, config: AugmentConfig) -> torch.Tensor:
-    """(B, C, N, N) images, each turned, mirrored and shifted by its own draw.
-
-    ``keys`` (B, 4) are the stamps' own (seed, purpose, epoch, index); shifts mirror the edge pixels.
-    """
-    if not config.dihedral and config.max_shift_px == 0:
-        return images
-    source = images.numpy()
-    out = np.empty_like(source)
-    for i, (seed, purpose, epoch, index) in enumerate(keys.tolist()):
-        # The purpose is folded into the seed's place so that validation and training never share a draw.
-        rng = keyed_rng(seed * 16 + purpose, Purpose.AUGMENT, epoch, index)
-        turns, mirror, dy, dx = rng.random(4)
-        image = source[i]
-        if config.dihedral:
-            image = np.rot90(image, int(turns * 4), axes=(-2, -1))
-            image = image[..., ::-1] if mirror < 0.5 else image
-        if config.max_shift_px:
-            image = image[:, _shifted(image.shape[-2], dy, config.max_shift_px)]
-            image = image[:, :, _shifted(image.shape[-1], dx, config.max_shift_px)]
-        out[i] = image
-    return torch.from_numpy(out)
+N_DRAWS = 12
+"""Uniform numbers of a stamp, whatever is switched on: turning one thing on changes no other."""
 
 
-def _shifted(size: int, uniform: float, max_shift_px: int) -> np.ndarray:
-    shift = int(uniform * (2 * max_shift_px + 1)) - max_shift_px
-    index = np.abs(np.arange(size) - shift)
-    return np.minimum(index, 2 * (size - 1) - index)
+@dataclass(frozen=True)
+class AugmentDraws:
+    """What was drawn for B stamps, (B,) each."""
+
+    turns: torch.Tensor
+    """int64, quarter turns counter-clockwise as `numpy.rot90` counts them (rows downwards)."""
+    mirror: torch.Tensor
+    """bool, columns reversed after the turns."""
+    shift_y_px: torch.Tensor
+    """int64."""
+    shift_x_px: torch.Tensor
+    """int64."""
+    subpixel_y_px: torch.Tensor
+    subpixel_x_px: torch.Tensor
+    rotation_rad: torch.Tensor
+    """From +x towards +y."""
+    blur_fwhm_arcsec: torch.Tensor
+    depth_loss_mag: torch.Tensor
+    core_radius_px: torch.Tensor
+    """0: the core stays."""
+    noise_key: torch.Tensor
+    """int64, key of the added noise."""
+
+    def to(self, device: torch.device | str) -> "AugmentDraws":
+        """The same draws on ``device``."""
+        return AugmentDraws(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+def draw(keys: np.ndarray, *, config: AugmentConfig) -> AugmentDraws:
+    """Draws of the stamps with (B, 4) ``keys``; what ``config`` switches off is drawn as no change."""
+    # The purpose is folded into the seed's place so that validation and training never share a draw.
+    rows = [
+        keyed_rng(seed * 16 + purpose, Purpose.AUGMENT, epoch, index).random(N_DRAWS)
+        for seed, purpose, epoch, index in keys.tolist()
+    ]
+    u = torch.from_numpy(np.array(rows).reshape(-1, N_DRAWS))
+    signed = 2 * u - 1
+    whole = (u * (2 * config.max_shift_px + 1)).long() - config.max_shift_px
+    radius = u[:, 9] * config.core_dropout_max_radius_px
+    return AugmentDraws(
+        turns=(u[:, 0] * 4).long() * config.dihedral,
+        mirror=(u[:, 1] < 0.5) & config.dihedral,
+        shift_y_px=whole[:, 2],
+        shift_x_px=whole[:, 3],
+        subpixel_y_px=(signed[:, 4] * config.max_subpixel_shift_px).float(),
+        subpixel_x_px=(signed[:, 5] * config.max_subpixel_shift_px).float(),
+        rotation_rad=(signed[:, 6] * math.radians(config.max_rotation_deg)).float(),
+        blur_fwhm_arcsec=(u[:, 7] * config.max_psf_blur_arcsec).float(),
+        depth_loss_mag=(u[:, 8] * config.max_depth_loss_mag).float(),
+        core_radius_px=torch.where(u[:, 10] < config.core_dropout_probability, radius, 0.0).float(),
+        noise_key=(u[:, 11] * 2**53).long(),  # every bit of the mantissa
+    )
+
+
+def move(images: torch.Tensor, *, draws: AugmentDraws) -> torch.Tensor:
+    """(B, C, N, N) images, each turned, mirrored and shifted by whole pixels; shifts mirror the edge pixels."""
+    size = images.shape[-1]
+    forms = _dihedral_forms(size, str(images.device))
+    form = draws.turns + 4 * draws.mirror
+    rows, columns = (_shifted(size, shift) for shift in (draws.shift_y_px, draws.shift_x_px))
+    source = forms[form[:, None, None], rows[:, :, None], columns[:, None, :]].flatten(1)
+    channels = images.shape[1]
+    return images.flatten(-2).gather(2, source[:, None].expand(-1, channels, -1)).reshape(images.shape)
+
+
+def _shifted(size: int, shift_px: torch.Tensor) -> torch.Tensor:
+    """(B, N) pixel that each pixel of an axis is read from."""
+    index = (torch.arange(size, device=shift_px.device) - shift_px[:, None]).abs()
+    return torch.minimum(index, 2 * (size - 1) - index)
+
+
+@functools.cache
+def _dihedral_forms(size: int, device: str) -> torch.Tensor:
+    """(8, N, N) flat pixel numbers of the turns 0-3, then of the same mirrored."""
+    pixels = np.arange(size * size).reshape(size, size)
+    turned = [np.rot90(pixels, turns) for turns in range(4)]
+    return torch.from_numpy(np.stack(turned + [form[:, ::-1] for form in turned])).to(device)

@@ -5,19 +5,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from dhs.config.training import AugmentConfig, MetadataColumn, PreprocessConfig
-from dhs.constants import BANDS
+from dhs.config.network import MetadataColumn
+from dhs.config.network_input import AugmentConfig, PreprocessConfig
 from dhs.inject.stamp_batch import StampBatch
 from dhs.inject.supply import Galaxies
-from dhs.train.augment import augment
+from dhs.train.augment import draw, move
+from dhs.train.metadata import metadata_table, perturbed_metadata
+from dhs.train.perturb import perturb
 from dhs.train.preprocess import preprocess
-
-METADATA_SCALE: dict[str, tuple[float, float]] = {"psfsize": (1.2, 0.2), "psfdepth": (24.5, 0.7)}
-"""Centre and width that bring each column to order one: arcsec, AB magnitude (DR10's own spread)."""
 
 
 class BatchMaker:
-    """Callable for `InjectionStream`: preprocess, augment (training only), attach metadata and label."""
+    """Callable for `InjectionStream`: augment (training only), preprocess, attach metadata, class and label."""
 
     def __init__(
         self,
@@ -27,32 +26,33 @@ class BatchMaker:
         augment_config: AugmentConfig | None,
         metadata: tuple[MetadataColumn, ...],
     ) -> None:
+        self._cutouts, self._columns = cutouts, metadata
         self._preprocess, self._augment = preprocess_config, augment_config
         self._metadata = metadata_table(cutouts, columns=metadata)
 
     def __call__(self, stamps: StampBatch) -> dict[str, Any]:
-        images = preprocess(stamps.images, good=stamps.good, config=self._preprocess)
-        if self._augment is not None:
-            images = augment(images, keys=stamps.recipes.key, config=self._augment)
+        rows = stamps.recipes.row
+        images, metadata = self._network_input(stamps)
         return {
             "image": images,
-            "metadata": torch.from_numpy(self._metadata[stamps.recipes.row]),
+            "metadata": torch.from_numpy(metadata),
             "label": torch.from_numpy(stamps.recipes.injected.astype(np.float32)),
+            "kind": torch.from_numpy(self._cutouts.kind[rows].astype(np.int64)),
             "index": torch.from_numpy(stamps.recipes.key[:, 3]),
         }
 
-
-def metadata_table(cutouts: Galaxies, *, columns: tuple[MetadataColumn, ...]) -> np.ndarray:
-    """(N, len(columns)) float32, scaled to order one."""
-    table = np.zeros((len(cutouts), len(columns)), dtype=np.float32)
-    for j, column in enumerate(columns):
-        quantity, band = column.split("_")
-        values = cutouts.psf_fwhm_arcsec if quantity == "psfsize" else cutouts.psf_depth_mag
-        centre, width = METADATA_SCALE[quantity]
-        table[:, j] = (values[:, BANDS.index(band)] - centre) / width
-    if not np.isfinite(table).all():
-        missing = [column for j, column in enumerate(columns) if not np.isfinite(table[:, j]).all()]
-        raise ValueError(
-            f"model.metadata: {', '.join(missing)} is not known for every galaxy of this sky; leave it out"
-        )
-    return table
+    def _network_input(self, stamps: StampBatch) -> tuple[torch.Tensor, np.ndarray]:
+        images, good, metadata = stamps.images, stamps.good, self._metadata[stamps.recipes.row]
+        if self._augment is None:
+            return preprocess(images, good=good, config=self._preprocess), metadata
+        draws = draw(stamps.recipes.key, config=self._augment)
+        if self._augment.changes_pixels:
+            images, good = perturb(
+                images,
+                good=good,
+                draws=draws,
+                config=self._augment,
+                annulus_inner_fraction=self._preprocess.annulus_inner_fraction,
+            )
+            metadata = perturbed_metadata(self._cutouts, stamps.recipes.row, draws=draws, columns=self._columns)
+        return move(preprocess(images, good=good, config=self._preprocess), draws=draws), metadata

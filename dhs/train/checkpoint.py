@@ -48,7 +48,7 @@ def load_finder(path: Path) -> LensFinder:
 def finder_from(checkpoint: dict[str, Any], *, where: Path) -> LensFinder:
     """The trained module of what `read_checkpoint` gave, in evaluation mode, on the CPU, with its own configuration."""
     plain = checkpoint["hyper_parameters"]["config"]
-    plain["model"]["pretrained"] = False  # the weights come from the checkpoint
+    plain["model"] |= {"pretrained": None, "init_from": None}  # the weights come from the checkpoint
     try:
         config = validate(plain, schema=TrainConfig)
     except ConfigError as error:

@@ -10,6 +10,7 @@ from dhs.inject.stream import InjectionStream
 from dhs.inject.supply import StampSupply
 from dhs.rng import Purpose
 from dhs.train.batch import BatchMaker
+from dhs.train.metadata import require_metadata_keeps_the_secret
 
 Loader = DataLoader[dict[str, Any]]
 
@@ -21,6 +22,7 @@ class InjectionData(pl.LightningDataModule):
         super().__init__()
         self._supply, self._config = supply, config
         self._resume_epoch, self._resume_batches = -1, 0
+        require_metadata_keeps_the_secret(supply, columns=config.model.metadata, max_auc=config.model.metadata_max_auc)
 
     def train_dataloader(self) -> Loader:
         epoch = self.trainer.current_epoch if self.trainer else 0

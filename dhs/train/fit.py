@@ -16,6 +16,7 @@ from dhs.inject.supply import StampSupply
 from dhs.train.callbacks import ProgressLines
 from dhs.train.checkpoint import AtomicCheckpointIO
 from dhs.train.data import InjectionData
+from dhs.train.initial_weights import load_initial_weights
 from dhs.train.loggers import build_loggers
 from dhs.train.module import LensFinder
 
@@ -47,6 +48,8 @@ def fit(config: TrainConfig, *, injector: StampSupply, record: RunRecord) -> Pat
     resume_from = last_checkpoint(record.run_dir)
     if resume_from:
         log.info("resuming from %s", resume_from)
+    else:
+        load_initial_weights(finder.network, config=config)
     _fit(trainer, finder, data=InjectionData(injector, config=config), resume_from=resume_from)
     trainer.save_checkpoint(checkpoints / "last.ckpt")  # whatever the interval, the last state is the final one
     return checkpoints / "best.ckpt"

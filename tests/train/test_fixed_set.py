@@ -12,7 +12,7 @@ from dhs.commands.train import train
 from dhs.config.cli import Job
 from dhs.config.load import ConfigError
 from dhs.config.root import TrainConfig
-from dhs.inject.build import build_injector
+from dhs.inject.build import build_injector, build_supply
 from dhs.rng import Purpose
 from dhs.train.checkpoint import read_checkpoint
 from tests.inject.stampset.sets import stamps_table, write_tables
@@ -47,6 +47,16 @@ def config(small_config, painted, tmp_path):
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
     return read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["state_dict"]
+
+
+def test_assignments_are_those_of_the_stamps(config, small_config):
+    """What the check of metadata reads is what training gets, from a set and from injection on the fly."""
+    for supply in (build_supply(config()), build_injector(small_config())):
+        stamps = supply.stamps(np.arange(30), purpose=Purpose.TRAIN, epoch=2)
+        rows, labels = supply.assignments(np.arange(30), purpose=Purpose.TRAIN, epoch=2)
+        np.testing.assert_array_equal(rows, stamps.recipes.row)
+        np.testing.assert_array_equal(labels, stamps.recipes.injected)
+        assert 0 < labels.sum() < 30
 
 
 def test_a_run_trains_reports_and_resumes_to_the_same_weights(config, painted, tmp_path, monkeypatch):

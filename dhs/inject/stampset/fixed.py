@@ -72,6 +72,11 @@ class FixedStamps:
             return len(self._rows[SPLIT_OF_PURPOSE[purpose]])
         return self._samples_per_epoch
 
+    def assignments(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """(B,) row of `cutouts` and (B,) bool label of each of ``indices``, without reading the stamps."""
+        rows = self._row_of(np.asarray(indices, dtype=np.int64), purpose=purpose, epoch=epoch)
+        return rows, self.cutouts.columns["injected"][rows]
+
     def stamps(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0, measure: bool = False) -> StampBatch:
         """The stamps of (B,) ``indices``; keys are those of injection on the fly, so augmentation is too.
 
