@@ -22,6 +22,7 @@ from benchmarks import renderer, sky_store
 from benchmarks.bank_load import bank_load
 from benchmarks.measure import Rows
 from benchmarks.targets import targets
+from benchmarks.validate_sets import validate
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -106,6 +107,7 @@ def main(parts: list[str]) -> None:
         "targets": targets,
         "cutouts": sky_store.cutouts,
         "store": sky_store.store,
+        "validate": validate,
     }
     unknown = set(parts) - set(available)
     if unknown:

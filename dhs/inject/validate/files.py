@@ -1,14 +1,15 @@
 """Which files make up a set, what is in them, and what their writer said of them.
 
 A set is any folder (local, or an fsspec URL such as ``s3://bucket/set``) of Parquet files; names that begin with ``_``
-or ``.`` are not data. Its form is read off the columns: ``image`` (ours) or ``stamp_npz`` (the user's Gen5).
+or ``.`` are not data. Its form is read off the columns: ``image`` (ours), ``sample`` (ours as tar shards) or
+``stamp_npz`` (the user's Gen5).
 """
 
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
@@ -19,12 +20,19 @@ from fsspec.implementations.local import LocalFileSystem
 
 from dhs.inject.validate.names import split_of_path
 
-Form = Literal["stamps", "gen5"]
-PIXEL_COLUMNS: dict[Form, tuple[str, ...]] = {"stamps": ("image", "bad_pixels"), "gen5": ("stamp_npz",)}
+Form = Literal["stamps", "shards", "gen5"]
+PIXEL_COLUMNS: dict[Form, tuple[str, ...]] = {
+    "stamps": ("image", "bad_pixels"),
+    "shards": ("sample", "crc32"),
+    "gen5": ("stamp_npz",),
+}
+"""The first tells the form. A shard's pixels are in the tar beside its Parquet file, at the places of ``sample``."""
 METADATA_KEY = b"dhs_stamps"
 N_THREADS = 8
 """Footers read at once: each is a round trip where the set is remote."""
 LEDGER, SUCCESS, JOB = "_ledger", "_SUCCESS.json", "job.json"
+INDEX = "index.parquet"
+"""Of a compacted set: where each task id is; no stamps."""
 
 
 class Fault(NamedTuple):
@@ -54,6 +62,9 @@ class Part:
     columns: tuple[str, ...]
     metadata: str
     """JSON under ``dhs_stamps``; empty where there is none."""
+    tar: str | None = None
+    """Path of the shard that holds the pixels, where another file does."""
+    tar_bytes: int | None = None
 
     @property
     def n_rows(self) -> int:
@@ -100,7 +111,7 @@ def find_files(url: str) -> StampFiles:
     found = [root] if fs.isfile(root) else sorted(fs.find(root))
     base = str(PurePosixPath(root).parent) if fs.isfile(root) else root
     names = {path: _relative(path, base) for path in found}
-    data = [path for path in found if path.endswith(".parquet") and not _hidden(names[path])]
+    data = [path for path in found if path.endswith(".parquet") and not _hidden(names[path]) and names[path] != INDEX]
     if not data:
         raise ValueError(f"task.input = {url}: holds no Parquet file; give the folder of a set of stamps")
     with ThreadPoolExecutor(N_THREADS) as pool:
@@ -111,7 +122,9 @@ def find_files(url: str) -> StampFiles:
         raise ValueError(f"task.input = {url}: {unreadable[0].path}: {unreadable[0].reason} (so are all other files)")
     forms = {part.form for part in parts}
     if len(forms) > 1:
-        raise ValueError(f"task.input = {url}: parts with `image` beside parts with `stamp_npz`; validate them apart")
+        raise ValueError(
+            f"task.input = {url}: parts of several forms ({', '.join(sorted(forms))}); validate them apart"
+        )
     records = {names[path]: path for path in found if _hidden(names[path]) or names[path] == JOB}
     return StampFiles(
         url,
@@ -144,9 +157,15 @@ def _part(fs: Any, path: str, name: str) -> Part | Fault:
         return Fault(name, -1, f"no readable Parquet file ({str(error).splitlines()[0][:80]})")
     form = next((form for form, pixels in PIXEL_COLUMNS.items() if pixels[0] in columns), None)
     if form is None:
-        return Fault(name, -1, "neither a column `image` nor `stamp_npz`")
+        return Fault(name, -1, "no column `image`, `sample` or `stamp_npz`")
     groups = tuple(footer.row_group(i).num_rows for i in range(footer.num_row_groups))
-    return Part(path, name, split_of_path(name), groups, int(fs.size(path)), form, columns, own)
+    part = Part(path, name, split_of_path(name), groups, int(fs.size(path)), form, columns, own)
+    if form != "shards":
+        return part
+    tar = path.removesuffix(".parquet") + ".tar"
+    if not fs.exists(tar):
+        return Fault(name, -1, "no tar of the same name beside it")
+    return replace(part, tar=tar, tar_bytes=int(fs.size(tar)))
 
 
 def _relative(path: str, base: str) -> str:

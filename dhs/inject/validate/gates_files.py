@@ -72,6 +72,8 @@ def complete(e: Evidence) -> Gate:
             faults.append(f"{name} is not in the ledger")
         elif record.get("n_rows", part.n_rows) != part.n_rows or record.get("n_bytes", part.n_bytes) != part.n_bytes:
             faults.append(f"{name} has {part.n_bytes} bytes and {part.n_rows} rows, other than written")
+        elif record.get("tar") is not None and record["tar"].get("n_bytes") != part.tar_bytes:
+            faults.append(f"the tar of {name} has {part.tar_bytes} bytes, written were {record['tar'].get('n_bytes')}")
         elif name in e.checksums and e.checksums[name] != record["sha256"]:
             faults.append(f"{name} has another SHA-256 than written")
     numbers = {"n_parts": len(here), "n_checksums_compared": len(e.checksums), "faults": faults[:50]}

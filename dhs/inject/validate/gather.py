@@ -39,6 +39,7 @@ def gather(files: StampFiles, *, task: ValidateTask, progress: Progress | None =
         size_px=size_px,
         keep_fraction=min(1.0, task.max_rows_kept / max(files.n_rows, 1)),
         seed=task.seed,
+        verify=task.checksums != "none",
     )
     pieces = list(pieces_of(files, read))
     n_processes = min(task.num_processes or os.cpu_count() or 1, len(pieces))

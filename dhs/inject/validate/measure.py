@@ -17,7 +17,7 @@ import xxhash
 
 from dhs.constants import BANDS
 from dhs.inject.validate.files import Fault, Part, open_parquet
-from dhs.inject.validate.names import canonical, wanted
+from dhs.inject.validate.names import canonical, columns_read
 from dhs.inject.validate.pixels import PixelFigures, measure_pixels
 from dhs.inject.validate.read import PixelBlock, pixel_blocks
 
@@ -88,12 +88,14 @@ class PieceFacts:
     shown: list[Shown] = field(default_factory=list)
 
 
-def measure_piece(piece: Piece, *, url: str, size_px: int | None, keep_fraction: float, seed: int) -> PieceFacts:
+def measure_piece(
+    piece: Piece, *, url: str, size_px: int | None, keep_fraction: float, seed: int, verify: bool
+) -> PieceFacts:
     """Figures of ``piece`` of the set at ``url``; a part that cannot be read becomes a fault of all its rows."""
     fs, _ = fsspec.core.url_to_fs(url)
     try:
         with open_parquet(fs, piece.part.path) as file:
-            return _measured(file, piece, size_px=size_px, keep_fraction=keep_fraction, seed=seed)
+            return _measured(fs, file, piece, size_px=size_px, keep_fraction=keep_fraction, seed=seed, verify=verify)
     except (pa.ArrowException, OSError) as error:
         reason = f"part cannot be read ({str(error).splitlines()[0][:80]})"
         n = sum(piece.part.group_rows[group] for group in piece.groups)
@@ -102,10 +104,17 @@ def measure_piece(piece: Piece, *, url: str, size_px: int | None, keep_fraction:
 
 
 def _measured(
-    file: pq.ParquetFile, piece: Piece, *, size_px: int | None, keep_fraction: float, seed: int
+    fs: Any,
+    file: pq.ParquetFile,
+    piece: Piece,
+    *,
+    size_px: int | None,
+    keep_fraction: float,
+    seed: int,
+    verify: bool,
 ) -> PieceFacts:
     part = piece.part
-    table = file.read_row_groups(list(piece.groups), columns=wanted(part.columns), use_threads=False)
+    table = file.read_row_groups(list(piece.groups), columns=columns_read(part.columns), use_threads=False)
     columns = canonical(table, split=part.split)
     row = np.concatenate([_rows_of(part, group) for group in piece.groups])
     columns["row"] = pa.array(row.astype(np.int32))
@@ -118,7 +127,9 @@ def _measured(
     for group, with_pixels in zip(piece.groups, piece.with_pixels, strict=True):
         n = part.group_rows[group]
         if with_pixels and size_px is not None:
-            for block in pixel_blocks(file, part=part, group=group, size_px=size_px, wanted=pixels.ok[start:][:n]):
+            wanted = pixels.ok[start : start + n]
+            blocks = pixel_blocks(fs, file, part=part, group=group, size_px=size_px, wanted=wanted, verify=verify)
+            for block in blocks:
                 pixels.add(block, start=start)
         start += n
     table = pa.table(columns | pixels.columns())

@@ -67,7 +67,7 @@ MAX_DEPTH_MAG = 40.0
 """A psfdepth above it is Tractor's inverse variance in nMgy^-2 (hundreds to thousands), not a magnitude (20 to 27)."""
 
 
-def wanted(present: Iterable[str]) -> list[str]:
+def columns_read(present: Iterable[str]) -> list[str]:
     """Those of the columns ``present`` that are read, in their order."""
     known = {alias for group in (KEYS, WORDS, NUMBERS) for names in group.values() for alias in names}
     return [name for name in present if name in known or name in LABELS or name == "cutout_ok"]

@@ -1,5 +1,6 @@
 """The stamps of a part, a few hundred at a time: pixels as one array, whatever they are stored as."""
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dhs.constants import BANDS
+from dhs.inject.stampset.tar_layout import StampLayout
 from dhs.inject.validate.blobs import BadBlob, decode
 from dhs.inject.validate.files import PIXEL_COLUMNS, Part, StampFiles, open_parquet
+from dhs.sky.shards import RecordLayout
 
 STAMPS_AT_ONCE = 512
 """25 MB of 64-pixel stamps."""
@@ -39,6 +42,8 @@ def stamp_size_px(files: StampFiles, fs: Any) -> int | None:
     """Side of the set's stamps, from its first stamp; None where none can be read."""
     for part in files.parts:
         with open_parquet(fs, part.path) as file:
+            if part.form == "shards":
+                return int(files.metadata["stamp_size_px"])
             if part.form == "stamps":
                 return _side_of_list(file)
             for batch in file.iter_batches(batch_size=16, columns=["stamp_npz"]):
@@ -63,15 +68,22 @@ def _side_of_list(file: pq.ParquetFile) -> int:
 
 
 def pixel_blocks(
-    file: pq.ParquetFile, *, part: Part, group: int, size_px: int, wanted: np.ndarray
+    fs: Any, file: pq.ParquetFile, *, part: Part, group: int, size_px: int, wanted: np.ndarray, verify: bool
 ) -> Iterator[PixelBlock]:
-    """The pixels of row group ``group``; rows that are not ``wanted`` (n,) are not decoded where that costs time."""
+    """The pixels of row group ``group``; rows that are not ``wanted`` (n,) are not decoded where that costs time.
+
+    ``verify``: a shard's stamps are compared with their CRC-32.
+    """
     columns = [name for name in PIXEL_COLUMNS[part.form] if name in part.columns]
     first = 0
     for batch in file.iter_batches(STAMPS_AT_ONCE, row_groups=[group], columns=columns, use_threads=False):
-        rows = slice(first, first + batch.num_rows)
-        block = _from_list if part.form == "stamps" else _from_blobs
-        yield block(batch, first=first, size_px=size_px, wanted=wanted[rows])
+        some = wanted[first : first + batch.num_rows]
+        if part.form == "stamps":
+            yield _from_list(batch, first=first, size_px=size_px, wanted=some)
+        elif part.form == "shards":
+            yield _from_shard(fs, batch, part=part, first=first, size_px=size_px, wanted=some, verify=verify)
+        else:
+            yield _from_blobs(batch, first=first, size_px=size_px, wanted=some)
         first += batch.num_rows
 
 
@@ -85,17 +97,60 @@ def _from_list(batch: pa.RecordBatch, *, first: int, size_px: int, wanted: np.nd
     return PixelBlock(first, images, _unpacked(batch, size_px), present & wanted, {})
 
 
+def _from_shard(
+    fs: Any, batch: pa.RecordBatch, *, part: Part, first: int, size_px: int, wanted: np.ndarray, verify: bool
+) -> PixelBlock:
+    """Rows of a tar: those of a batch lie behind one another, and are read at once."""
+    layout = StampLayout(size_px)
+    sample = batch["sample"].to_numpy()
+    n, chosen = len(sample), np.flatnonzero(wanted & (sample >= 0))
+    images = np.zeros((n, *layout.shapes["image"]), np.float32)
+    packed = np.zeros((n, *layout.shapes["bad_pixels"]), np.uint8)
+    present, faults = np.zeros(n, bool), {}
+    if len(chosen):
+        low, high = int(sample[chosen].min()), int(sample[chosen].max())
+        data = fs.cat_file(part.tar, start=low * layout.record_bytes, end=(high + 1) * layout.record_bytes)
+        whole = sample[chosen] - low < len(data) // layout.record_bytes
+        faults = {int(row): "the tar ends before this stamp" for row in chosen[~whole]}
+        chosen = chosen[whole]
+        views = views_of(data, layout)
+        images[chosen], packed[chosen] = (views[name][sample[chosen] - low] for name in ("image", "bad_pixels"))
+        present[chosen] = True
+    if verify and "crc32" in batch.schema.names:
+        crc = batch["crc32"].to_numpy()
+        for row in chosen:
+            if zlib.crc32(packed[row], zlib.crc32(images[row])) != crc[row]:
+                present[row], faults[int(row)] = False, "another CRC-32 than when it was written"
+    return PixelBlock(first, images, _bits(packed, size_px), present, faults)
+
+
+def views_of(data: bytes, layout: RecordLayout) -> dict[str, np.ndarray]:
+    """(n, ...) arrays of the members of the whole records in ``data``, without a copy."""
+    n = len(data) // layout.record_bytes
+    views = {}
+    for name, offset in layout.offsets.items():
+        dtype, shape = layout.dtypes[name], layout.shapes[name]
+        strides = (layout.record_bytes, *np.empty(shape, dtype).strides)
+        views[name] = np.ndarray((n, *shape), dtype, data, offset, strides)
+    return views
+
+
 def _unpacked(batch: pa.RecordBatch, size_px: int) -> np.ndarray | None:
-    """Bits of ``bad_pixels``; None where no pixel of the batch is bad."""
+    """``bad_pixels`` as (n, 3, N, N); None where no pixel of the batch is bad."""
     if "bad_pixels" not in batch.schema.names:
         return None
     n, width = len(batch), -(-len(BANDS) * size_px**2 // 8)
     column = batch["bad_pixels"].fill_null(bytes(width))
-    packed = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width :][: n * width].reshape(n, width)
+    return _bits(
+        np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width :][: n * width].reshape(n, width), size_px
+    )
+
+
+def _bits(packed: np.ndarray, size_px: int) -> np.ndarray | None:
     if not packed.any():
         return None
     bits = np.unpackbits(packed, axis=1, count=len(BANDS) * size_px**2)
-    return bits.view(bool).reshape(n, len(BANDS), size_px, size_px)
+    return bits.view(bool).reshape(len(packed), len(BANDS), size_px, size_px)
 
 
 def _from_blobs(batch: pa.RecordBatch, *, first: int, size_px: int, wanted: np.ndarray) -> PixelBlock:

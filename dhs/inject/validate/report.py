@@ -21,6 +21,11 @@ from dhs.inject.validate.tables import DISTRIBUTION_HEAD, distribution_rows, dis
 
 GATE_HEAD = ("", "gate", "measured", "allowed")
 SHEET_COLUMNS = 10
+FORMS = {
+    "stamps": "stamp set of dhs",
+    "shards": "stamp set of dhs, tar shards",
+    "gen5": "Gen5 Parquet (stamp_npz)",
+}
 ROW_STYLE = "color:var(--warn);font-weight:600"
 TABLE_WIDTH = 140
 """Columns of the terminal's tables at least."""
@@ -166,7 +171,7 @@ def _place_of(e: Evidence) -> Any:
 def _looked_at(e: Evidence, run_info: dict[str, Any]) -> str:
     rows = [
         ("set", e.files.url),
-        ("form", {"stamps": "stamp set of dhs", "gen5": "Gen5 Parquet (stamp_npz)"}.get(e.files.form, e.files.form)),
+        ("form", FORMS[e.files.form]),
         ("coverage", said_of_coverage(e)),
         ("stamp size", f"{e.size_px} px"),
         ("columns", ", ".join(e.files.parts[0].columns)),

@@ -219,7 +219,9 @@ def write_stamps(rows: StampRows, folder: Path, *, rows_per_part: int = 200, com
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(stamp_table(part, size), path, compression=compression, row_group_size=100)
-            ledger = {"path": name, "split": split, "n_rows": len(part), "n_bytes": path.stat().st_size}
+            n_ok = int(part.columns["cutout_ok"].sum())
+            ledger = {"path": name, "split": split, "first_row": 0, "n_rows": len(part), "n_ok": n_ok, "failures": {}}
+            ledger["n_bytes"] = path.stat().st_size
             ledger["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
             (folder / "_ledger").mkdir(exist_ok=True)
             (folder / "_ledger" / f"part-{number:05d}.json").write_text(json.dumps(ledger))
