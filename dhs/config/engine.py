@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dhs.config.base import Section
+from dhs.config.spark import SparkEngine
 
 
 class LocalEngine(Section):
@@ -16,4 +17,4 @@ class LocalEngine(Section):
     )
 
 
-EngineConfig = LocalEngine
+EngineConfig = Annotated[LocalEngine | SparkEngine, Field(discriminator="name")]

@@ -10,10 +10,12 @@ is the same, byte for byte, as one that was never interrupted.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 from dhs.config.root import InjectRoot
+from dhs.config.spark import SparkEngine
 from dhs.config.stamps import StampsTask
 from dhs.inject.stampset.claim import StillOurs, claimed
 from dhs.inject.stampset.context import RenderContext, StampJob, package_versions, source_of
@@ -24,6 +26,7 @@ from dhs.inject.stampset.manifest_file import ManifestFile
 from dhs.inject.stampset.place import Place
 from dhs.inject.stampset.plan import PlannedPart, plan_parts
 from dhs.inject.stampset.render import NOT_IN_SKY
+from dhs.inject.stampset.spark import run_spark
 from dhs.inject.stampset.write import Record
 
 _LOG = logging.getLogger("dhs")
@@ -69,9 +72,11 @@ def make_stamps(
                 place.remove(SUCCESS)
             context = RenderContext(job, progress=sky_progress)
             _require_targets(context, manifest)
-            records = _records(pending, job=job, context=context, config=config)
-            del context
-            finished |= _followed(records, pending, finished=finished, task=task, report=report, still_ours=still_ours)
+            with closing(_records(pending, job=job, context=context, config=config)) as records:
+                del context
+                finished |= _followed(
+                    records, pending, finished=finished, task=task, report=report, still_ours=still_ours
+                )
         _require_few_failures(finished.values(), task, last=True)
         result = totals(finished[part.number] for part in parts)
         with faults_as_lines(place.show(SUCCESS)):
@@ -81,15 +86,17 @@ def make_stamps(
 
 def _records(
     pending: list[PlannedPart], *, job: StampJob, context: RenderContext, config: InjectRoot
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """The ledger entries of ``pending`` as the configured engine finishes them."""
+    if isinstance(config.engine, SparkEngine):
+        return run_spark(pending, job=job, engine=config.engine)
     processes = n_processes(config.engine, job=job, n_parts=len(pending))
     if processes > 1:
         return run_local(pending, job=job, processes=processes)
     return _alone(pending, context)
 
 
-def _alone(pending: list[PlannedPart], context: RenderContext) -> Iterator[Record]:
+def _alone(pending: list[PlannedPart], context: RenderContext) -> Generator[Record, None, None]:
     """One part after the other in this process, on one thread."""
     import torch
 

@@ -4,7 +4,7 @@ Each process maps the store (and a bank with source.storage=mapped): the pages a
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -30,7 +30,7 @@ def n_processes(engine: LocalEngine, *, job: StampJob, n_parts: int) -> int:
     return max(1, min(engine.num_processes or default, n_parts))
 
 
-def run_local(parts: list[PlannedPart], *, job: StampJob, processes: int) -> Iterator[Record]:
+def run_local(parts: list[PlannedPart], *, job: StampJob, processes: int) -> Generator[Record, None, None]:
     """Ledger entries of ``parts`` as they are finished, in any order.
 
     Raises:

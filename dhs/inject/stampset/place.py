@@ -66,6 +66,7 @@ class Place:
 
     def names(self, folder: str, *, suffix: str) -> list[str]:
         """Files of ``folder`` that end with ``suffix``, sorted; none where there is no such folder."""
+        self._files.invalidate_cache(self._full(folder))  # others write there too
         if not self._files.isdir(self._full(folder)):
             return []
         found = [str(path).rsplit("/", 1)[-1] for path in self._files.ls(self._full(folder), detail=False)]
