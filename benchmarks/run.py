@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks import parts as library
 from benchmarks import renderer, sky_store
 from benchmarks.bank_load import bank_load
+from benchmarks.manifest import manifest
 from benchmarks.measure import Rows
 from benchmarks.targets import targets
 from benchmarks.validate_sets import validate
@@ -104,6 +105,7 @@ def main(parts: list[str]) -> None:
         "sky": library.mock_sky,
         "bank": library.bank,
         "bank_load": bank_load,
+        "manifest": manifest,
         "targets": targets,
         "cutouts": sky_store.cutouts,
         "store": sky_store.store,

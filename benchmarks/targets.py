@@ -33,7 +33,7 @@ def _run(sweep_dir: str, output: Path) -> tuple[float, float]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     peak_kb = 0
     while process.poll() is None:
-        peak_kb = max(peak_kb, _high_water_kb(process.pid))
+        peak_kb = max(peak_kb, high_water_kb(process.pid))
         time.sleep(0.02)
     seconds = time.perf_counter() - started
     if process.returncode:
@@ -41,7 +41,7 @@ def _run(sweep_dir: str, output: Path) -> tuple[float, float]:
     return seconds, peak_kb * 1024 / 1e6
 
 
-def _high_water_kb(pid: int) -> int:
+def high_water_kb(pid: int) -> int:
     """VmHWM of a Linux process; 0 where there is none any more."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
