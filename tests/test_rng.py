@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dhs.rng import Purpose, keyed_rng, stable_fraction, stable_hash
+from dhs.rng import Purpose, keyed_rng, keyed_rngs, stable_fraction, stable_hash
 
 
 def test_no_purpose_is_zero_because_numpy_drops_trailing_zeros():
@@ -31,3 +31,23 @@ def test_hashes_are_golden():
 
 
 GOLDEN_HASH = 3637863997038103276
+
+
+def test_many_generators_are_those_of_one_at_a_time():
+    """numpy's own SeedSequence and PCG64 are the oracle, for indices of one word, two and three."""
+    random = np.random.default_rng(4)
+    indices = [0, 1, 2**32 - 1, 2**32, 2**63 - 1, 2**64, 2**69 - 1]
+    indices += [int(i) << int(shift) for i, shift in zip(random.integers(0, 2**31, 200), random.integers(0, 38, 200))]
+    for seed, purpose, epoch in ((0, Purpose.TRAIN, 0), (2**31 - 1, Purpose.MANIFEST, 7)):
+        found = [
+            (rng.random(3).tolist(), rng.standard_normal(40).tolist(), rng.integers(0, 9, 3, dtype=np.uint32).tolist())
+            for rng in keyed_rngs(seed, purpose, epoch, indices)
+        ]
+        for index, values in zip(indices, found, strict=True):
+            one = keyed_rng(seed, purpose, epoch, index)
+            assert values == (
+                one.random(3).tolist(),
+                one.standard_normal(40).tolist(),
+                one.integers(0, 9, 3, dtype=np.uint32).tolist(),
+            )
+    assert list(keyed_rngs(1, Purpose.VAL, 0, [])) == []

@@ -1,6 +1,6 @@
 """Unlensed magnitudes of the sources (SCIENCE section 2): counts, colours, or what the bank measured."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from dhs.source.base import Source
 
 
 def draw_magnitudes(
-    rngs: Sequence[np.random.Generator],
+    rngs: Iterable[np.random.Generator],
     *,
     colour: ColourConfig,
     n_draws: int,
@@ -24,8 +24,8 @@ def draw_magnitudes(
     ``z_source`` (P,), NaN where the lens prior drew none, sets the seeds' SED; ``own_mag`` (P, bands) are the
     sources' own magnitudes, given for `colour=bank`.
     """
-    u = np.array([rng.random((n_draws, 2)) for rng in rngs]).reshape(-1, n_draws, 2)
-    normal = np.array([rng.standard_normal((n_draws, 2)) for rng in rngs]).reshape(-1, n_draws, 2)
+    variates = [(rng.random((n_draws, 2)), rng.standard_normal((n_draws, 2))) for rng in rngs]
+    u, normal = np.array(variates).reshape(-1, 2, n_draws, 2).swapaxes(0, 1)
     r = power_law_magnitude(u[..., 0], limits=colour.r_mag, slope=colour.r_mag_slope)
     if isinstance(colour, BankColour):
         assert own_mag is not None, "dhs.inject.build reads the bank's magnitudes for colour=bank"

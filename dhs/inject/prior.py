@@ -3,7 +3,7 @@
 Every draw takes a fixed number of variates from its own generator; the arithmetic runs on whole batches.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -53,7 +53,7 @@ class Geometry:
 
 
 def draw_geometry(
-    rngs: Rngs,
+    rngs: Iterable[np.random.Generator],
     *,
     galaxies: Galaxies,
     lens: LensConfig,

@@ -21,7 +21,7 @@ from dhs.inject.manifest.sizes import SourceSizes
 from dhs.inject.prior import POLAR, ChooseSource, Geometry, draw_geometry
 from dhs.inject.recipe import RecipeBatch, controls, recipes_from
 from dhs.inject.strength import Galaxies, GridStrength, Strength, StrengthPrior, build_strength, galaxies_of
-from dhs.rng import Purpose, derived_rng, keyed_rng, stable_fraction, stable_hash
+from dhs.rng import Purpose, derived_index, keyed_rngs, stable_fraction, stable_hash
 from dhs.sky.cutouts import CutoutSet
 from dhs.source.base import Source
 
@@ -92,7 +92,7 @@ class Drawer:
     ) -> RecipeBatch:
         """Recipes of injections into the galaxies ``rows`` (P,); their keys are zero."""
         geometry = draw_geometry(
-            [keyed_rng(self._seed, Purpose.MANIFEST, 0, i) for i in index],
+            keyed_rngs(self._seed, Purpose.MANIFEST, 0, index),
             galaxies=galaxies_of(self._galaxies, rows),
             lens=self._lens,
             strength=self._strength_of(cell),
@@ -100,7 +100,7 @@ class Drawer:
             given=_given(asked),
         )
         drawn = draw_magnitudes(
-            [derived_rng(self._seed, Purpose.PHOTOMETRY, 0, i, of=Purpose.MANIFEST) for i in index],
+            keyed_rngs(self._seed, Purpose.PHOTOMETRY, 0, [derived_index(i, of=Purpose.MANIFEST) for i in index]),
             colour=self._colour,
             n_draws=1,
             z_source=geometry.z_source,

@@ -49,7 +49,7 @@ def test_a_galaxy_gets_different_cells_and_all_cells_are_as_likely(make):
         make(
             "task/design=grid",
             "task.design.axes={theta_e_arcsec: [0.5, 1.0, 1.5], shear: [0.0, 0.1], source_r_mag: [23, 25]}",
-            "task.design.cells_per_galaxy=4",
+            "task.design.cells_per_galaxy=7",
             targets=targets,
         )
     )
