@@ -105,7 +105,7 @@ def _seed_sequence_words(entropy: np.ndarray) -> np.ndarray:
         return values ^ values >> np.uint32(16)
 
     def mixed(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        value = x * np.uint32(0xCA01F9DD) - y * np.uint32(0x4973F715)
+        value: np.ndarray = x * np.uint32(0xCA01F9DD) - y * np.uint32(0x4973F715)
         return value ^ value >> np.uint32(16)
 
     pool = [hashed(entropy[i]) for i in range(4)]

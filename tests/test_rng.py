@@ -37,7 +37,7 @@ def test_many_generators_are_those_of_one_at_a_time():
     """numpy's own SeedSequence and PCG64 are the oracle, for indices of one word, two and three."""
     random = np.random.default_rng(4)
     indices = [0, 1, 2**32 - 1, 2**32, 2**63 - 1, 2**64, 2**69 - 1]
-    indices += [int(i) << int(shift) for i, shift in zip(random.integers(0, 2**31, 200), random.integers(0, 38, 200))]
+    indices += [int(random.integers(0, 2**31)) << int(random.integers(0, 38)) for _ in range(200)]
     for seed, purpose, epoch in ((0, Purpose.TRAIN, 0), (2**31 - 1, Purpose.MANIFEST, 7)):
         found = [
             (rng.random(3).tolist(), rng.standard_normal(40).tolist(), rng.integers(0, 9, 3, dtype=np.uint32).tolist())
