@@ -139,8 +139,10 @@ class InjectionRoot(Section):
 class TrainConfig(InjectionRoot):
     """`train.py`."""
 
-    resume: Literal["auto", "never"] = Field(
-        "auto", description="auto: continue an unfinished run of this configuration; never: set it aside, start anew"
+    resume: Literal["auto", "never"] | Path = Field(
+        "auto",
+        description="auto: continue an unfinished run of this configuration; never: set it aside, start anew; "
+        "a checkpoint or a run directory: go on from there, in this configuration's own directory",
     )
     run_dir: Path | None = Field(None, description="null: <paths.runs_dir>/<name>-<hash of the configuration>")
     preprocess: PreprocessConfig
@@ -151,6 +153,14 @@ class TrainConfig(InjectionRoot):
     trainer: TrainerConfig
     logger: LoggerConfig
     evaluate: EvaluateConfig
+
+    @model_validator(mode="after")
+    def _start_exists(self) -> "TrainConfig":
+        if isinstance(self.resume, Path) and not self.resume.exists():
+            raise ValueError(
+                f"resume = {self.resume}: must be auto, never, or a checkpoint or run directory that exists"
+            )
+        return self
 
     @model_validator(mode="after")
     def _workers_have_no_gpu(self) -> "TrainConfig":

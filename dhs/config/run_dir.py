@@ -22,12 +22,15 @@ RESULT_FREE_KEYS = (
     "paths",
     "logger",
     "trainer.num_workers",
+    "trainer.devices",
     "trainer.checkpoint_every_steps",
+    "trainer.keep_last_n",
     "sky.num_processes",
     "source.build.num_processes",
     "evaluate",
 )
-"""Keys that change neither weights nor stamps: a run resumes with other values of them."""
+"""Keys that change neither weights nor stamps: a run resumes with other values of them. (Another number of devices
+sums the same gradient in another order: the weights agree to rounding, see docs/determinism.md.)"""
 
 _PACKAGES = ("dark-halo-scope", "torch", "pytorch-lightning", "timm", "numpy", "galsim", "lenstronomy", "hydra-core")
 
@@ -38,6 +41,17 @@ def config_hash(config: BaseModel, *, ignore: Sequence[str] = RESULT_FREE_KEYS) 
     for key in ignore:
         _remove(plain, key.split("."))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def differences(one: BaseModel, other: BaseModel) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys that decide a result and have different values, with both (None where one has no such key)."""
+    left, right = (_flat(config.model_dump(mode="json")) for config in (one, other))
+    free = RESULT_FREE_KEYS
+    return {
+        key: (left.get(key), right.get(key))
+        for key in sorted(left.keys() | right.keys())
+        if left.get(key) != right.get(key) and not any(key == name or key.startswith(f"{name}.") for name in free)
+    }
 
 
 def run_directory(config: TrainConfig) -> Path:
@@ -77,7 +91,15 @@ class RunRecord:
             overrides_path = self.run_dir / f"overrides.resume{attempt}.yaml"
         write_text(overrides_path, yaml.safe_dump(list(overrides)))
         write_text(self.run_dir / "versions.json", json.dumps(versions(), indent=2))
-        self.update(state="running", config_hash=config_hash, started=_now(), attempt=attempt + 1)
+        self.update(
+            state="running",
+            config_hash=config_hash,
+            started=_now(),
+            attempt=attempt + 1,
+            host=platform.node(),
+            pid=os.getpid(),
+            error=None,
+        )
 
     def update(self, **fields: Any) -> None:
         """Merge ``fields`` into status.json, atomically."""
@@ -126,6 +148,13 @@ def _git(root: Path, *arguments: str) -> str:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _flat(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _remove(plain: dict[str, Any], path: list[str]) -> None:

@@ -43,7 +43,7 @@ class OptimConfig(Section):
 
 class TrainerConfig(Section):
     accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
-    devices: Annotated[int, Field(ge=1)] = 1
+    devices: Annotated[int, Field(ge=1, le=64)] = Field(1, description="ranks on this machine, one process each")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     max_epochs: Annotated[int, Field(ge=1)] = 50
     batch_size: Annotated[int, Field(ge=2)] = Field(256, description="global, over all ranks")
@@ -53,7 +53,10 @@ class TrainerConfig(Section):
     monitor_max_fpr: Annotated[float, Field(gt=0, le=1)] = Field(
         0.01, description="val/pauroc is the AUROC below this false-positive rate (McClish-standardised)"
     )
-    checkpoint_every_steps: Annotated[int, Field(ge=1)] = 100
+    checkpoint_every_steps: Annotated[int, Field(ge=1)] = Field(100, description="beside the end of every epoch")
+    keep_last_n: Annotated[int, Field(ge=1, le=100)] = Field(
+        2, description="checkpoints kept of the run's end: last.ckpt, last-1.ckpt (the one before), ...; and best.ckpt"
+    )
     channels_last: bool = Field(True, description="memory layout: faster on CPUs and tensor cores, same result")
     compile: bool = Field(False, description="torch.compile of the network; needs a C++ compiler, or triton on a GPU")
 

@@ -44,11 +44,18 @@ class InjectionStream(IterableDataset[dict[str, Any]]):
         self._rank, self._world_size, self._measure = rank, world_size, measure
         self._n_samples = supply.n_stamps(purpose)
         self._drop_tail = purpose == Purpose.TRAIN
+        if self._n_samples < world_size:
+            raise ValueError(f"{self._n_samples} {purpose.name} samples: must be at least one a rank, {world_size}")
 
     def __len__(self) -> int:
-        """Batches of the epoch; a training epoch drops an incomplete last batch, so that ranks never differ."""
+        """Batches of the epoch; a training epoch drops an incomplete last batch, so that ranks never differ.
+
+        A fixed set has every sample once: what is left over is a batch of its own, or joins the one before where there
+        are fewer samples left than ranks (a rank without a sample has no loss).
+        """
         full, rest = divmod(self._n_samples, self._batch_size)
-        return full if self._drop_tail or rest == 0 else full + 1
+        alone = rest >= self._world_size or (rest > 0 and full == 0)
+        return full + 1 if alone and not self._drop_tail else full
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
@@ -63,5 +70,6 @@ class InjectionStream(IterableDataset[dict[str, Any]]):
 
     def _indices(self, batch: int) -> np.ndarray:
         start = batch * self._batch_size
-        indices = np.arange(start, min(start + self._batch_size, self._n_samples))
+        takes_the_rest = batch == len(self) - 1 and not self._drop_tail
+        indices = np.arange(start, self._n_samples if takes_the_rest else start + self._batch_size)
         return np.array_split(indices, self._world_size)[self._rank]

@@ -1,9 +1,17 @@
-"""A lock that dies with its process: one job per store, one request at a time per host."""
+"""A lock that dies with its process: one job per store or run directory, one request at a time per host.
+
+Children that were forked while it was held (a loader's workers, a pool) do not keep it: when the holder is killed,
+the next one may start at once, whatever its orphans still do.
+"""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_HELD: set[int] = set()
+"""Descriptors of the locks that this process holds."""
 
 
 @contextmanager
@@ -15,4 +23,20 @@ def file_lock(path: Path, *, held_elsewhere: str | None) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if held_elsewhere else 0))
         except BlockingIOError:
             raise ValueError(held_elsewhere) from None
-        yield
+        _HELD.add(file.fileno())
+        try:
+            yield
+        finally:
+            _HELD.discard(file.fileno())
+
+
+def _let_go_in_child() -> None:
+    """A forked child shares the open file, and with it the lock: point its descriptor elsewhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in _HELD:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)

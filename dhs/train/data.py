@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from dhs.config.root import TrainConfig
 from dhs.inject.stream import InjectionStream
 from dhs.inject.supply import StampSupply
+from dhs.preemption import stop_with_parent_only
 from dhs.rng import Purpose
 from dhs.train.batch import BatchMaker
 from dhs.train.metadata import require_metadata_keeps_the_secret
@@ -59,8 +61,13 @@ class InjectionData(pl.LightningDataModule):
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             multiprocessing_context="fork" if workers else None,
+            worker_init_fn=stop_with_parent_only,
             pin_memory=config.trainer.accelerator != "cpu",
         )
+
+    def recipes(self, indices: np.ndarray, *, purpose: Purpose, epoch: int) -> dict[str, np.ndarray]:
+        """What the samples ``indices`` were made of: one column for each quantity of their recipes."""
+        return self._supply.stamps(indices, purpose=purpose, epoch=epoch).recipes.columns()
 
     def state_dict(self) -> dict[str, int]:
         """Epoch and batches that the loop has finished, not those the loader has prefetched."""

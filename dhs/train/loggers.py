@@ -1,5 +1,7 @@
-"""Metric logs: CSV always, W&B beside it when asked."""
+"""Metric logs: CSV always, W&B beside it when asked. Both go on where a resumed run goes on."""
 
+import csv
+import io
 import logging
 import netrc
 import os
@@ -11,16 +13,40 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 from dhs.config.root import TrainConfig
 from dhs.config.run_dir import write_text
 from dhs.config.training import WandbLogger as WandbConfig
+from dhs.ranks import this_rank
 
 log = logging.getLogger("dhs")
 
 
 def build_loggers(config: TrainConfig, *, run_dir: Path, attempt: int) -> list[Logger]:
-    """`metrics/attempt_N/metrics.csv` (a resumed run adds a file, none is overwritten), and W&B."""
-    loggers: list[Logger] = [CSVLogger(run_dir, name="metrics", version=f"attempt_{attempt}")]
-    if isinstance(config.logger, WandbConfig):
+    """`metrics/attempt_N/metrics.csv` (a resumed run adds a file, none is overwritten), and W&B under its id of before.
+
+    Every line is on the disk when it is logged: a kill loses none.
+    """
+    loggers: list[Logger] = [
+        CSVLogger(run_dir, name="metrics", version=f"attempt_{attempt}", flush_logs_every_n_steps=1)
+    ]
+    if isinstance(config.logger, WandbConfig) and this_rank() == 0:
         loggers.append(_wandb(config, config.logger, run_dir=run_dir))
     return loggers
+
+
+def join_attempts(run_dir: Path) -> Path:
+    """Write `metrics.csv`: the rows of all attempts as one run, without those that a later attempt did again."""
+    rows: list[dict[str, str]] = []
+    folders = sorted((run_dir / "metrics").glob("attempt_*"), key=lambda path: int(path.name.removeprefix("attempt_")))
+    for path in (folder / "metrics.csv" for folder in folders):
+        added = list(csv.DictReader(io.StringIO(path.read_text()))) if path.is_file() else []
+        if added:
+            first = min(int(row["step"]) for row in added)
+            rows = [row for row in rows if int(row["step"]) < first] + added
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["epoch", "step", *(name for name in columns if name not in ("epoch", "step"))])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(run_dir / "metrics.csv", text.getvalue())
+    return run_dir / "metrics.csv"
 
 
 def wandb_mode(config: WandbConfig) -> str:

@@ -89,7 +89,7 @@ def test_evaluate_reproduces_the_figures_of_training(finished, tmp_path):
 def test_kill_9_in_mid_epoch_and_the_same_command_ends_with_the_same_weights(finished, cache_dir, tmp_path):
     overrides = small(cache_dir, tmp_path, "trainer.checkpoint_every_steps=2")
     process = subprocess.Popen(command("train.py", *overrides), cwd=REPO, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not list(tmp_path.glob("*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
@@ -108,7 +108,7 @@ def test_kill_9_in_mid_epoch_and_the_same_command_ends_with_the_same_weights(fin
 def test_an_interrupted_run_says_so_and_can_go_on(cache_dir, tmp_path):
     overrides = small(cache_dir, tmp_path, "trainer.max_epochs=500", "trainer.patience=500")
     process = subprocess.Popen(command("train.py", *overrides), cwd=REPO, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not list(tmp_path.glob("*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -14,7 +14,7 @@ from dhs.config.load import ConfigError
 from dhs.evaluate.ensemble import _require_same_sky, make_ensemble, platt
 from dhs.inject.build import build_injector
 from dhs.rng import Purpose, keyed_rng
-from dhs.train.checkpoint import AtomicCheckpointIO
+from dhs.train.checkpoint import FORMAT, HEADER, AtomicCheckpointIO
 from dhs.train.finder import (
     Ensemble,
     Member,
@@ -120,7 +120,8 @@ def checkpoints(members, tmp_path) -> list[Path]:
     paths = [tmp_path / f"{member.name}.ckpt" for member in members]
     for member, path in zip(members, paths, strict=True):
         module = member.finder.module
-        content = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
+        header = {HEADER: {"format": FORMAT}}
+        content = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)} | header
         AtomicCheckpointIO().save_checkpoint(content, path)
     return paths
 

@@ -16,7 +16,7 @@ from dhs.inject.build import build_injector, build_supply
 from dhs.rng import Purpose
 from dhs.train.checkpoint import read_checkpoint
 from tests.inject.stampset.sets import stamps_table, write_tables
-from tests.train.test_resume import PlannedCrash, crash_at, two_threads_at_most  # noqa: F401
+from tests.train.runs import Death, PlannedCrash, die_at, restored_threads  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ def test_a_run_trains_reports_and_resumes_to_the_same_weights(config, painted, t
 
     crashed = ("evaluate.enabled=false", f"run_dir={tmp_path}/crashed", "trainer.checkpoint_every_steps=1")
     with monkeypatch.context() as patch:
-        crash_at(patch, 8)
+        die_at(patch, Death("crash", "training_step", 8))
         with pytest.raises(PlannedCrash):
             train(Job(config(*crashed), []))
     assert train(Job(config(*crashed, "trainer.num_workers=2"), [])) == 0
@@ -85,7 +85,7 @@ def test_a_run_trains_reports_and_resumes_to_the_same_weights(config, painted, t
 def test_a_set_that_changed_is_not_trained_on_in_the_same_run(config, painted, tmp_path, monkeypatch):
     run_dir = tmp_path / "run"
     with monkeypatch.context() as patch:
-        crash_at(patch, 2)
+        die_at(patch, Death("crash", "training_step", 2))
         with pytest.raises(PlannedCrash):
             train(Job(config(f"run_dir={run_dir}", "evaluate.enabled=false"), []))
     card = json.loads((run_dir / "stamp_set.json").read_text())
