@@ -26,9 +26,22 @@ TINY = (
     "inject.n_val_positives=12",
     "model.backbone_kwargs.channels=[4,8,8,8]",
     "model.dropout=0.3",
+    "optim.ema_decay=0.9",
     "trainer.checkpoint_every_steps=2",
 )
 """A run of twelve steps, about half a second; dropout draws from torch's generator on the way."""
+
+
+DECISIVE = (
+    "state_dict",
+    "current_model_state",
+    "averaging_state",
+    "optimizer_states",
+    "lr_schedulers",
+    "callbacks",
+    HEADER,
+)
+"""What the rest of a run depends on: the average of the weights, the raw ones, optimiser, schedule, callbacks, place."""
 
 
 class PlannedCrash(RuntimeError):
@@ -95,7 +108,7 @@ def die_at(patch: pytest.MonkeyPatch, death: Death) -> None:
 def final_state(run_dir: Path, name: str = "last") -> dict[str, Any]:
     """Everything that the rest of a run would depend on."""
     checkpoint = read_checkpoint(run_dir / "checkpoints" / f"{name}.ckpt")
-    return {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", HEADER)}
+    return {key: checkpoint[key] for key in DECISIVE}
 
 
 def first_difference(left: Any, right: Any, *, path: str = "") -> str | None:
