@@ -41,7 +41,7 @@ DECISIVE = (
     "callbacks",
     HEADER,
 )
-"""What the rest of a run depends on: the average of the weights, the raw ones, optimiser, schedule, callbacks, place."""
+"""What the rest of a run depends on: averaged and raw weights, optimiser, schedule, callbacks, place."""
 
 
 class PlannedCrash(RuntimeError):
