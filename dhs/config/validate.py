@@ -21,7 +21,7 @@ class ValidateLimits(Section):
     max_shared_galaxies: Count = Field(0, description="galaxies in two splits, by id and within 1 arcsec")
     max_shared_sky: Count = Field(0, description="HEALPix pixels (nside 128) with rows of two splits")
     max_duplicate_fraction: Fraction = Field(0.01, description="rows of a split whose pixels an earlier row has")
-    min_fraction_above_snr_1: Fraction = Field(0.7, description="injections whose brightest pixel exceeds S/N 1")
+    min_fraction_above_snr_1: Fraction = Field(0.5, description="injections whose brightest pixel exceeds S/N 1")
     median_arc_snr: Range = Field(Range(low=1.0, high=20.0), description="of the brightest pixel; Gen5's is 4.2")
     max_fraction_above_snr_50: Fraction = Field(0.05, description="injections whose brightest pixel exceeds S/N 50")
     max_outshining: Fraction = Field(0.25, description="arcs brighter in r than their galaxy")
