@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import parts as library
-from benchmarks import renderer, sky_store
+from benchmarks import renderer, sky_store, stamp_sets
 from benchmarks.bank_load import bank_load
 from benchmarks.manifest import manifest
 from benchmarks.measure import Rows
@@ -110,6 +110,8 @@ def main(parts: list[str]) -> None:
         "cutouts": sky_store.cutouts,
         "store": sky_store.store,
         "validate": validate,
+        "compact": stamp_sets.compact,
+        "stamps_stream": stamp_sets.stamps_stream,
     }
     unknown = set(parts) - set(available)
     if unknown:

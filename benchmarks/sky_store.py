@@ -49,7 +49,7 @@ def cutouts() -> Rows:
         candidates["task=cutouts, 400 targets a brick, to shards"] = lambda: _job(
             folder, folder / f"store{next(rounds)}", n=400
         )
-        rates = _per_cpu_second(candidates)
+        rates = per_cpu_second(candidates)
     return rows_from(rates, part="cutouts from bricks, one core", unit="cutouts/s")
 
 
@@ -75,7 +75,7 @@ def store() -> Rows:
                     np.asarray(pixels[rows])
             return 8 * BATCH
 
-        rates = _per_cpu_second(
+        rates = per_cpu_second(
             {
                 "store, mapped, random rows": lambda: gather("mapped"),
                 "store, resident, random rows": lambda: gather("resident"),
@@ -85,7 +85,7 @@ def store() -> Rows:
     return rows_from(rates, part="store to the stream, one core", unit="cutouts/s")
 
 
-def _per_cpu_second(candidates: dict[str, Callable[[], int]]) -> dict[str, list[float]]:
+def per_cpu_second(candidates: dict[str, Callable[[], int]]) -> dict[str, list[float]]:
     """As benchmarks.measure.interleaved, but per second of this process's processor time."""
     rates: dict[str, list[float]] = {name: [] for name in candidates}
     for work in candidates.values():

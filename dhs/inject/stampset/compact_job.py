@@ -315,7 +315,14 @@ def _finish(
             "failures": dict(sorted(summary.failed.items())),
             "n_dropped": summary.n_dropped,
             "n_bytes": summary.n_bytes,
-            "splits": {split: {"n_rows": rows, "n_ok": ok} for split, (rows, ok) in summary.rows.items()},
+            "splits": {
+                split: {
+                    "n_parts": sum(file.split == split for file in plan.files),
+                    "n_rows": rows,
+                    "n_ok": ok,
+                }
+                for split, (rows, ok) in summary.rows.items()
+            },
             "source_checksum": stamps.checksum,
             "verified": task.verify,
         },

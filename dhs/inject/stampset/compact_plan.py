@@ -119,7 +119,7 @@ def _require_unique(ids: np.ndarray, stamps: StampSet, parts: tuple[Part, ...]) 
     again = np.flatnonzero(ids[order][1:] == ids[order][:-1])
     if len(again) == 0:
         return
-    first, row = 0, int(order[again[0] + 1])
+    first, row = 0, int(order[again + 1].min())
     for part in parts:
         if row < first + part.n_rows:
             table = next(stamps.batches(part, columns=("task_id",), batch_rows=part.n_rows))

@@ -1,7 +1,8 @@
 """A folder of files, on a disk or behind an fsspec URL: what a stamp set is read from and written to.
 
 A file appears under its name whole or not at all: on a disk by a temporary name, fsync and rename; in an object store
-because an upload becomes visible when it is closed.
+because an upload becomes visible when it is closed, and one that failed is given up. Listings are never remembered:
+other processes write into the same folder.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ class Place:
     def __init__(self, root: str | Path) -> None:
         self.root = str(root).rstrip("/")
         try:
-            self._files, self._base = fsspec.core.url_to_fs(self.root)
+            self._files, self._base = fsspec.core.url_to_fs(self.root, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise ValueError(f"{self.root}: {error}") from None
 
@@ -82,8 +83,7 @@ class Place:
         """A file to write; it gets its name when the block ends without an error."""
         local = self.local
         if local is None:
-            with self._files.open(self._full(name), "wb") as file:
-                yield file
+            yield from self._uploading(name)
             return
         target = local / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +96,16 @@ class Place:
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _uploading(self, name: str) -> Iterator[IO[bytes]]:
+        file = self._files.open(self._full(name), "wb")
+        try:
+            yield file
+        except BaseException:
+            file.discard()
+            file.closed = True  # or it would be uploaded when it is collected
+            raise
+        file.close()
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         with self.writing(name) as file:

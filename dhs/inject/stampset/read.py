@@ -153,7 +153,8 @@ class StampSet:
     ) -> Iterator[pa.RecordBatch]:
         try:
             with pq.ParquetFile(path) as file:
-                yield from file.iter_batches(batch_size=batch_rows, columns=columns, use_threads=False)
+                for group in range(file.num_row_groups):  # one at a time: across them the reader keeps what it has read
+                    yield from file.iter_batches(batch_rows, row_groups=[group], columns=columns, use_threads=False)
         except (pa.ArrowInvalid, OSError, pa.ArrowKeyError) as error:
             raise ValueError(f"{self.place.show(name)}: not readable ({_first_line(error)}); {REMEDY}") from None
 

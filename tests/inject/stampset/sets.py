@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,8 @@ def write_set(
     return write_tables(folder, tables)
 
 
-def stamps_table(stamps: StampBatch, *, split: str, cutouts: CutoutSet) -> pa.Table:
-    """Painted ``stamps`` as a part of a set; every eleventh row is said to have failed."""
+def stamps_table(stamps: StampBatch, *, split: str, cutouts: CutoutSet, first: int = 0) -> pa.Table:
+    """Painted ``stamps`` as a part of a set, numbered from ``first``; every eleventh row is said to have failed."""
     values = stamps.columns()
     rows = values.pop("row")
     n, size_px = len(stamps), stamps.images.shape[-1]
@@ -115,7 +116,7 @@ def stamps_table(stamps: StampBatch, *, split: str, cutouts: CutoutSet) -> pa.Ta
         values[f"psfsize_{band}_arcsec"] = cutouts.psf_fwhm_arcsec[rows, i]
         values[f"psfdepth_{band}_mag"] = cutouts.psf_depth_mag[rows, i]
     head = {
-        "task_id": [f"{split}/{i}" for i in range(n)],
+        "task_id": [f"{split}/{first + i}" for i in range(n)],
         "split": [split] * n,
         "image": pa.FixedSizeListArray.from_arrays(
             pa.array(stamps.images.numpy().reshape(-1)), 3 * size_px**2, mask=pa.array(~ok)
@@ -133,7 +134,7 @@ def stamps_table(stamps: StampBatch, *, split: str, cutouts: CutoutSet) -> pa.Ta
     return pa.table(head | values).replace_schema_metadata(metadata)
 
 
-def write_tables(folder: Path, tables: list[tuple[str, pa.Table]]) -> Path:
+def write_tables(folder: Path, tables: Iterable[tuple[str, pa.Table]]) -> Path:
     """A finished set of the given parts."""
     first = 0
     (folder / "_ledger").mkdir(parents=True)

@@ -27,10 +27,10 @@ def stamps(tmp_path_factory) -> Path:
     return write_set(tmp_path_factory.mktemp("sets") / "in", sizes=SIZES)
 
 
-def run(source: Path, output: Path, *, seed: int = 3, **settings: Any) -> Summary:
+def run(source: Path | str, output: Path | str, *, seed: int = 3, **settings: Any) -> Summary:
     values = {"name": "compact", "input": str(source), "output": str(output), "rows_per_file": 200, "num_processes": 1}
     task = CompactTask.model_validate(values | settings)
-    return compact(task, seed=seed, cache_dir=output.parent / "cache", progress=lambda what, done, total: None)
+    return compact(task, seed=seed, cache_dir=Path(f"{output}-cache"), progress=lambda what, done, total: None)
 
 
 def rows_of(folder: Path) -> pa.Table:
