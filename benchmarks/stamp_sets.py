@@ -26,17 +26,15 @@ from tests.inject.stampset.sets import stamps_table, write_tables
 
 N_STAMPS = 2048
 BATCH = 256
+SMALL = ("max_galaxies=2048", "inject.n_val_positives=100", "inject.n_test_positives=100")
 
 
 def _painted(folder: Path) -> tuple[StampSupply, Path]:
     """The quickstart's injector, and some of its stamps as a set of small parts."""
-    injector = build_injector(quickstart())
+    injector = build_injector(quickstart(*SMALL))
     tables = []
-    for split, purpose, n in (
-        ("train", Purpose.TRAIN, N_STAMPS),
-        ("val", Purpose.VAL, 700),
-        ("test", Purpose.TEST, 2200),
-    ):
+    for split, purpose in (("train", Purpose.TRAIN), ("val", Purpose.VAL), ("test", Purpose.TEST)):
+        n = N_STAMPS if split == "train" else injector.n_stamps(purpose)
         for first in range(0, n, BATCH):
             stamps = injector.stamps(np.arange(first, min(first + BATCH, n)), purpose=purpose, measure=True)
             tables.append((split, stamps_table(stamps, split=split, cutouts=injector.cutouts, first=first)))
@@ -71,7 +69,7 @@ def compact() -> Rows:
 def stamps_stream() -> Rows:
     """Random training batches of 256: of mapped shards, and injected on the fly; raw, and finished for the network."""
     torch.set_num_threads(1)
-    config = quickstart()
+    config = quickstart(*SMALL)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         injector, source = _painted(folder)
