@@ -21,7 +21,7 @@ from tests.train.runs import Death, PlannedCrash, die_at, restored_threads  # no
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0})
+    monkeypatch.setattr("dhs.inject.stampset.compact_job.n_cores", lambda: 1)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ Killed at any point, the same command goes on: complete runs and files stay, and
 never stopped.
 """
 
-import errno
 import json
 import logging
 import os
@@ -19,7 +18,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,18 +29,22 @@ import pyarrow.parquet as pq
 
 from dhs.config.compact import MIB, CompactTask
 from dhs.constants import SPLITS
+from dhs.inject.stampset.claim import StillOurs, claimed
 from dhs.inject.stampset.compact_files import INDEX_SCHEMA, Target, finished_entry, index_name, write_file
 from dhs.inject.stampset.compact_plan import OutputFile, Plan, make_plan, rows_per_file
 from dhs.inject.stampset.compact_runs import Rows, RunJob, RunStore, input_rows, make_runs, run_jobs
+from dhs.inject.stampset.faults import faults_as_lines
 from dhs.inject.stampset.pixels import PIXEL_COLUMNS, pixel_bytes
 from dhs.inject.stampset.place import Place
 from dhs.inject.stampset.read import JOB, METADATA_KEY, SUCCESS, StampSet, open_stamp_set
 from dhs.inject.stampset.tar_layout import StampLayout
-from dhs.sky.file_lock import file_lock
+from dhs.processes import follow_parent, n_cores
 
 log = logging.getLogger("dhs")
 
 COMPACT_VERSION = 1
+CLAIM_EXPIRES_S = 120.0
+"""Of the claim on an output in a bucket (`dhs.inject.stampset.claim`)."""
 DISK_MARGIN = 1.02
 """Of the bytes that a job is known to need."""
 
@@ -88,7 +90,10 @@ def compact(task: CompactTask, *, seed: int, cache_dir: Path, progress: Progress
     """Make, or finish, the set ``task.output``. ValueError, one line, where it cannot be done."""
     stamps = open_stamp_set(task.input, key="task.input")
     place = Place(task.output)
-    with _disk_errors(task.output), _only_writer(place, task):
+    with (
+        faults_as_lines(f"task.output = {task.output}"),
+        claimed(place, key="task.output", expires_s=CLAIM_EXPIRES_S) as still_ours,
+    ):
         _require_same_job(place, stamps, task, seed=seed)
         plan = make_plan(stamps, task, seed=seed)
         entries = _finished(place, plan, verify=task.verify)
@@ -98,9 +103,28 @@ def compact(task: CompactTask, *, seed: int, cache_dir: Path, progress: Progress
         else:
             place.remove(SUCCESS)
             scratch = _scratch(place, task, stamps, cache_dir=cache_dir)
-            entries |= _make(task, stamps, plan, pending, place=place, scratch=scratch, progress=progress, seed=seed)
+            entries |= _make(
+                task,
+                stamps,
+                plan,
+                pending,
+                place=place,
+                scratch=scratch,
+                progress=_while_ours(progress, still_ours),
+                seed=seed,
+            )
             _finish(place, plan, entries, stamps, task, scratch=scratch)
     return _summary(plan, entries)
+
+
+def _while_ours(progress: Progress, still_ours: StillOurs) -> Progress:
+    """``progress`` that stops the job when another has taken its output over."""
+
+    def told(what: str, done: int, total: int) -> None:
+        still_ours()
+        progress(what, done, total)
+
+    return told
 
 
 def _make(
@@ -123,7 +147,7 @@ def _make(
     store = RunStore(scratch, edges, stamps.size_px, columns)
     jobs = run_jobs(plan, run_rows=store.run_rows)
     job = _Job(stamps, plan, store, Target(place, task, schema.serialize().to_pybytes(), stamps.size_px), jobs)
-    n_processes = task.num_processes or len(os.sched_getaffinity(0))
+    n_processes = task.num_processes or n_cores()
     if task.shuffle:
         done = 0
         for n_rows in _each(_make_runs, range(len(jobs)), job, n_processes=n_processes):
@@ -146,7 +170,8 @@ def _begin(job: _Job | None) -> None:
     _worker = job
 
 
-def _begin_process(job: _Job) -> None:
+def _begin_process(job: _Job, parent: int) -> None:
+    follow_parent(parent)
     _begin(job)
     pa.set_cpu_count(1)  # the processes share the cores
 
@@ -190,7 +215,10 @@ def _each(work: Callable[[int], Result], numbers: Sequence[int], job: _Job, *, n
         return
     # spawn: a fork of a process with Arrow threads may hang.
     with ProcessPoolExecutor(
-        min(n_processes, len(numbers)), mp_context=get_context("spawn"), initializer=_begin_process, initargs=(job,)
+        min(n_processes, len(numbers)),
+        mp_context=get_context("spawn"),
+        initializer=_begin_process,
+        initargs=(job, os.getpid()),
     ) as pool:
         waiting: set[Future[Result]] = set()
         try:
@@ -338,21 +366,3 @@ def _summary(plan: Plan, entries: dict[int, dict[str, Any]]) -> Summary:
             rows[split] = (sum(entry["n_rows"] for entry in own), sum(entry["n_ok"] for entry in own))
     n_bytes = sum(entry["n_bytes"] + (entry.get("tar") or {}).get("n_bytes", 0) for entry in entries.values())
     return Summary(len(entries), rows, plan.failed, len(plan.position) - plan.n_kept, n_bytes)
-
-
-def _only_writer(place: Place, task: CompactTask) -> Any:
-    if place.local is None:
-        return nullcontext()
-    return file_lock(place.local / ".lock", held_elsewhere=f"task.output = {task.output}: another job is at work there")
-
-
-@contextmanager
-def _disk_errors(output: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ValueError(f"{output}: the disk is full; finished files are kept, free some and run again") from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-            raise ValueError(f"{output}: cannot be written ({error}); choose another folder") from None
-        raise

@@ -34,7 +34,7 @@ N_TRAIN = 200
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sets are mapped in this process: starting others takes longer than the work."""
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0})
+    monkeypatch.setattr("dhs.inject.stampset.compact_job.n_cores", lambda: 1)
 
 
 @pytest.fixture(scope="module")
