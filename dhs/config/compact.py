@@ -23,7 +23,7 @@ class CompactTask(Section):
     )
     rows_per_file: Annotated[int, Field(ge=1)] | None = Field(None, description="null: as mib_per_file says")
     mib_per_file: Annotated[float, Field(gt=0, le=MAX_FILE_MIB)] = Field(
-        512, description="MiB of uncompressed pixels in a file at most; 512 is 10,592 stamps of 64 px"
+        512, description="MiB of uncompressed pixels in a file at most; 512 is 10,591 stamps of 64 px"
     )
     shuffle: bool = Field(True, description="true: every split in an order drawn from `seed`; false: as the input")
     failed_rows: Literal["keep", "drop"] = Field("keep", description="rows without a stamp (cutout_ok false)")

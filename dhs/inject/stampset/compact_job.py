@@ -150,10 +150,12 @@ def _make(
     n_processes = task.num_processes or n_cores()
     if task.shuffle:
         done = 0
+        progress("reading", 0, len(plan.position))  # its clock starts here
         for n_rows in _each(_make_runs, range(len(jobs)), job, n_processes=n_processes):
             done += n_rows
             progress("reading", done, len(plan.position))
     entries, done, total = {}, 0, sum(file.n_rows for file in pending)
+    progress("writing", 0, total)
     for number, entry in _each(_write_file, [file.number for file in pending], job, n_processes=n_processes):
         entries[number] = entry
         done += entry["n_rows"]
