@@ -131,7 +131,7 @@ def test_resampling_is_scipy_s_rotation_then_shift(dy, dx, degrees):
         subpixel_x_px=torch.tensor([dx]),
         rotation_rad=torch.tensor([np.radians(degrees)], dtype=torch.float32),
     )
-    image = stars()
+    image = stars() + 0.2 * torch.randn(64, 64, generator=torch.Generator().manual_seed(9))  # up to the edges
     out, good = resample(image, good=torch.ones_like(image, dtype=torch.bool), draws=draws)
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     back = np.array([[c, -s], [s, c]])  # output (y, x) -> input (y, x), for a turn from +x towards +y
@@ -141,6 +141,7 @@ def test_resampling_is_scipy_s_rotation_then_shift(dy, dx, degrees):
     assert np.abs(out[0, 0].numpy() - expected).max() < 1e-5
     assert good.all()
     assert np.abs(image[0, 0].numpy() - expected).max() > 0.05  # something moved
+    assert np.abs(out[0, 0].numpy() - expected)[[0, -1]].max() < 1e-5
 
 
 def test_a_rotation_goes_from_x_towards_y():
@@ -150,6 +151,15 @@ def test_a_rotation_goes_from_x_towards_y():
     out, _ = resample(image, good=torch.ones_like(image, dtype=torch.bool), draws=draws)
     y, x = divmod(int(out[0, 0].argmax()), 65)
     assert (x - 32, y - 32) == (17, 10)
+
+
+def test_a_pixel_without_a_number_is_bad_whatever_its_mask_says():
+    images, good = noisy(1)
+    images[0, 2, 30, 30] = torch.nan
+    for config in (EVERYTHING, AugmentConfig(max_depth_loss_mag=0.1), AugmentConfig(max_psf_blur_arcsec=0.5)):
+        out, mask = perturbed(images, good, draw(keys(1), config=config), config)
+        assert torch.isfinite(out).all()
+        assert not mask[0, 2].all() and mask[0, 0, :20].all()
 
 
 def test_masks_follow_and_bad_pixels_reach_no_good_one():

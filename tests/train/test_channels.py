@@ -74,6 +74,19 @@ def test_the_fit_minimises_the_absolute_deviations():
     assert np.abs(blue - k * red).sum() <= best.fun * (1 + 1e-5)
 
 
+def test_a_fitted_k_leaves_the_least_light_of_a_galaxy_with_a_blue_halo():
+    """Most pixels of the aperture are of the faint halo; most of the light is of the red core."""
+    red = (GALAXY**3)[None]
+    blue = red * (0.2 + 0.05 * RADIUS)
+    config = PreprocessConfig(difference_fit_radius_fraction=0.25)
+    sky = noisy(torch.zeros_like(red), sigma=1e-5)
+    k = fitted_k(blue + sky, red + sky.flip(1), good=ALL_GOOD, config=config).item()
+    inside = RADIUS <= 8
+    left = [(blue[0] - trial * red[0])[inside].abs().sum().item() for trial in (k - 0.03, k, k + 0.03)]
+    assert left[1] < min(left[0], left[2])
+    assert k < (blue / red)[0][inside].median().item() - 0.05
+
+
 def test_weighted_median_ignores_what_has_no_weight():
     values = torch.tensor([[torch.nan, 3.0, 1.0, 2.0, -torch.inf]])
     assert weighted_median(values, weights=torch.tensor([[0.0, 1.0, 1.0, 1.0, 0.0]])).item() == 2
