@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from dhs.config.load import ConfigError
+from dhs.train.checkpoint import FORMAT, HEADER
 from dhs.train.initial_weights import load_initial_weights
 from dhs.train.module import LensFinder
 
@@ -122,7 +123,8 @@ def checkpoint(finder: LensFinder, path: Path) -> Path:
         for parameter in finder.network.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)) * 0.1)
     config = finder.config.model_dump(mode="json")
-    torch.save({"state_dict": finder.state_dict(), "hyper_parameters": {"config": config}}, path)
+    content = {"state_dict": finder.state_dict(), "hyper_parameters": {"config": config}, HEADER: {"format": FORMAT}}
+    torch.save(content, path)
     return path
 
 
