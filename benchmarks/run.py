@@ -22,6 +22,7 @@ from benchmarks import renderer, sky_store, stamp_sets
 from benchmarks.bank_load import bank_load
 from benchmarks.manifest import manifest
 from benchmarks.measure import Rows
+from benchmarks.spark import spark
 from benchmarks.targets import targets
 from benchmarks.validate_sets import validate
 
@@ -109,6 +110,7 @@ def main(parts: list[str]) -> None:
         "targets": targets,
         "cutouts": sky_store.cutouts,
         "store": sky_store.store,
+        "spark": spark,
         "validate": validate,
         "compact": stamp_sets.compact,
         "stamps_stream": stamp_sets.stamps_stream,

@@ -8,6 +8,7 @@ lost, is Spark's to run again; it writes the same bytes. A rerun of the job make
 The driver learns of finished parts from the ledger in the set, which is the same on every engine.
 """
 
+import gc
 import json
 import logging
 import threading
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from dhs.config.spark import SparkEngine
-from dhs.inject.stampset.context import StampJob, process_context
+from dhs.inject.stampset.context import RenderContext, StampJob, process_context
 from dhs.inject.stampset.faults import faults_as_lines
 from dhs.inject.stampset.local import make_part
 from dhs.inject.stampset.place import Place
@@ -91,10 +92,29 @@ def map_parts(job: StampJob) -> Callable[[Batches], Batches]:
         for batch in batches:
             for description in batch.to_pylist():
                 part = PlannedPart(**description)
-                record = make_part(part, process_context(job))
+                record = make_part(part, worker_context(job))
                 yield pa.RecordBatch.from_pydict({"number": [part.number], "record": [json.dumps(record)]})
 
     return make
+
+
+def worker_context(job: StampJob) -> RenderContext:
+    """`process_context`, which the garbage collector of this Python worker then leaves alone.
+
+    PySpark collects after every task. Going through all that torch, numba and a sky have made took longer (0.3 s of
+    processor time) than anything else between two tasks; frozen, it is nothing.
+    """
+    global _frozen
+    context = process_context(job)
+    if not _frozen:
+        gc.collect()
+        gc.freeze()
+        _frozen = True
+    return context
+
+
+_frozen = False
+"""Whether this process has built a context and frozen it."""
 
 
 def descriptions(parts: Iterable[PlannedPart]) -> pa.Table:
