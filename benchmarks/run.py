@@ -23,6 +23,7 @@ from benchmarks.bank_load import bank_load
 from benchmarks.manifest import manifest
 from benchmarks.measure import Rows
 from benchmarks.spark import spark
+from benchmarks.stamps import stamps, stamps_memory
 from benchmarks.targets import targets
 from benchmarks.validate_sets import validate
 
@@ -114,6 +115,8 @@ def main(parts: list[str]) -> None:
         "validate": validate,
         "compact": stamp_sets.compact,
         "stamps_stream": stamp_sets.stamps_stream,
+        "stamps": stamps,
+        "stamps_memory": stamps_memory,
     }
     unknown = set(parts) - set(available)
     if unknown:

@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from dhs.commands.stamps import StampsProgress
 from dhs.commands.stamps import stamps as command
 from dhs.inject.build import build_painter
 from dhs.inject.painter import Painter
 from dhs.inject.recipe import RecipeBatch
-from dhs.inject.stampset.job import make_stamps
+from dhs.inject.stampset.job import Progress, make_stamps
 from dhs.inject.stampset.manifest_file import ManifestFile
 from dhs.inject.stampset.plan import plan_parts
 from tests.inject.stampset.files import digests, ledger, parts, stamps_of, table_of
@@ -220,3 +221,14 @@ def test_the_command_says_what_became_of_the_rows(stamps_config, tmp_path, caplo
     with caplog.at_level("INFO", logger="dhs"):
         assert command(stamps_config(tmp_path / "set")) == 0
     assert "60 of 60 rows have a stamp; failed: none" in caplog.text and "9 parts" in caplog.text
+
+
+def test_progress_tells_rate_time_to_go_and_failures(monkeypatch, caplog):
+    clock = iter([0.0, 30.0, 40.0])  # made, first part, second part
+    monkeypatch.setattr("dhs.commands.stamps.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("dhs.commands.stamps.log.propagate", True)
+    with caplog.at_level("INFO", logger="dhs"):
+        progress = StampsProgress()
+        progress(Progress(100, 1000, 0))
+        progress(Progress(600, 1000, 3))
+    assert caplog.messages == ["stamps: 100/1000, 0 failed", "stamps: 600/1000, 50/s, 8 s to go, 3 failed"]
