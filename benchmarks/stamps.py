@@ -55,7 +55,8 @@ def stamps() -> Rows:
 def write_manifest(folder: Path, *, n_rows: int, size_px: int = 64) -> Path:
     """At least ``n_rows`` rows of design prior: about half of them controls, as in a training set."""
     path = folder / f"manifest-{n_rows}.parquet"
-    for replicates in (1, -(-n_rows // N_GALAXIES) * 4):  # the first run tells how many rows one replicate has
+    replicates = 1
+    while True:
         config = compose_job(
             "inject",
             [
@@ -71,8 +72,8 @@ def write_manifest(folder: Path, *, n_rows: int, size_px: int = 64) -> Path:
         )
         summary = make_manifest(config, config.task, sky_progress=_silent, progress=_silent)  # type: ignore[arg-type]
         if summary["rows"] >= n_rows:
-            break
-    return path
+            return path
+        replicates = -(-n_rows * replicates // summary["rows"])  # one replicate told how many rows it has
 
 
 def _sky(size_px: int) -> list[str]:
@@ -115,7 +116,7 @@ class _InMemory:
 
 
 def _stages(context: RenderContext, part: Any) -> dict[str, list[float]]:
-    """Processor microseconds a stamp of each stage; the last two are differences of whole calls."""
+    """Processor microseconds a stamp of each stage; each later one of the render rows holds those before it."""
     painter, cutouts = context.painter, context.painter.cutouts
     recipes = recipes_of(context.manifest.rows(0, PART_ROWS), context.targets)
     batches = [recipes.take(slice(first, first + BATCH)) for first in range(0, PART_ROWS, BATCH)]

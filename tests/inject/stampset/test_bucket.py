@@ -97,12 +97,16 @@ def test_the_claim_of_a_dead_job_is_taken_over(bucket, held):
 def test_of_two_claims_at_one_moment_one_is_refused(bucket, monkeypatch):
     place = Place(f"{bucket}/race")
     second = claim._Claim(place, key="task.output", expires_s=60)
-    second._read = lambda: None  # it looked before the first had written
+    looks = iter([None])  # it looked before the first had written; later looks find what is there
+    real = second._read
+    second._read = lambda: next(looks) if looks.__length_hint__() else real()
     with (
         claim.claimed(place, key="task.output", expires_s=60),
         pytest.raises(ValueError, match="another job began there at this moment"),
     ):
         second.take()
+    # The first kept its claim to the end and gave it back: an unconditional write would have replaced it.
+    assert not place.exists("_claim.json")
 
 
 def test_a_job_whose_claim_was_taken_over_stops(bucket):
