@@ -177,22 +177,25 @@ def test_the_moving_average_is_that_of_the_steps_and_is_what_is_validated_and_ev
         assert torch.equal(value, evaluated[name]), name
 
 
-def test_a_checkpoint_written_in_the_middle_of_a_validation_is_the_right_way_round(
+def test_a_checkpoint_written_while_the_module_holds_the_average_is_the_right_way_round(
     small_config, injector, tmp_path, monkeypatch
 ):
-    """A queue's signal may come while the average sits in the module."""
+    """In the middle of a validation (a queue's signal), and after the last step."""
     original = LensFinder.validation_step
 
     def saving(self, batch, batch_idx):
-        self.trainer.save_checkpoint(tmp_path / "middle.ckpt")
+        self.trainer.save_checkpoint(tmp_path / "validating.ckpt")
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(LensFinder, "validation_step", saving)
-    run(small_config(EMA, "trainer.max_epochs=1"), injector=injector, run_dir=tmp_path / "run")
-    middle = read_checkpoint(tmp_path / "middle.ckpt")
-    after = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    for part in ("state_dict", "current_model_state"):
-        assert all(torch.equal(middle[part][name], after[part][name]) for name in after[part]), part
+    monkeypatch.setattr(LensFinder, "on_fit_end", lambda self: self.trainer.save_checkpoint(tmp_path / "ended.ckpt"))
+    last = run(small_config(EMA, "trainer.max_epochs=1"), injector=injector, run_dir=tmp_path / "run")
+    name = "network.head.weight"
+    assert not torch.equal(last["state_dict"][name], last["current_model_state"][name])
+    for moment in ("validating", "ended"):
+        other = read_checkpoint(tmp_path / f"{moment}.ckpt")
+        for part in ("state_dict", "current_model_state"):
+            assert all(torch.equal(other[part][n], last[part][n]) for n in last[part]), (moment, part)
 
 
 def test_the_average_s_decay_warms_up_to_its_value():
