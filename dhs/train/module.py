@@ -30,7 +30,8 @@ class LensFinder(pl.LightningModule):
             in_channels=len(config.preprocess.channels),
             channels_last=config.trainer.channels_last,
         )
-        self.val_logits, self.val_labels = CatMetric(), CatMetric()
+        # Dropped NaNs would shift scores against labels; dhs.train.nonfinite stops at the first one.
+        self.val_logits, self.val_labels = CatMetric(nan_strategy="disable"), CatMetric()
 
     def forward(self, image: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
         """(B,) float32 logits."""
@@ -59,12 +60,13 @@ class LensFinder(pl.LightningModule):
     def on_after_backward(self) -> None:
         drop_frozen_gradients(self.network, epoch=self.current_epoch, config=self.config.optim)
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         logits = self(batch["image"], batch["metadata"])
         loss = batch_loss(logits, batch["label"], kind=batch["kind"], config=self.config.loss)
         self.log("val/loss", loss, batch_size=len(logits), sync_dist=True)
         self.val_logits.update(logits)
         self.val_labels.update(batch["label"])
+        return logits
 
     def on_validation_epoch_end(self) -> None:
         logits = torch.atleast_1d(self.val_logits.compute()).double().cpu().numpy()

@@ -71,6 +71,7 @@ class StopAtNonFinite(pl.Callback):
     def __init__(self, run_dir: Path) -> None:
         self._folder = run_dir / "nonfinite"
         self._batch: Batch = {}
+        self._scores: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._loss = torch.zeros(())
         self._copied: torch.cuda.Event | None = None
 
@@ -96,6 +97,24 @@ class StopAtNonFinite(pl.Callback):
         message, where = next(report for report in reports if report is not None)
         raise NonFiniteLoss(message, where=where)
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._scores = []
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._scores.append((outputs, batch["index"]))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Before the module makes figures of them."""
+        logits, indices = (torch.cat(parts).cpu() for parts in zip(*self._scores, strict=True))
+        bad = indices[~torch.isfinite(logits)].numpy()
+        if not trainer.strategy.reduce_boolean_decision(len(bad) > 0, all=False):
+            return
+        require_finite_weights(pl_module)
+        message, where = next(report for report in _gathered(_val_report(trainer, bad)) if report is not None)
+        raise NonFiniteLoss(message, where=where)
+
     def _report(self, trainer: pl.Trainer, pl_module: Any) -> tuple[str, dict[str, Any]]:
         """The line for the user and what status.json keeps; writes the batch."""
         log.info("the loss is %s at step %d: looking for the stamps", self._loss.item(), trainer.global_step)
@@ -114,12 +133,26 @@ class StopAtNonFinite(pl.Callback):
             "target_ids": recipes["target_id"][suspects.guilty].tolist(),
             "batch": str(path),
         }
-        named = named_stamps(suspects, recipes=recipes, indices=indices)
+        named = named_stamps(suspects.guilty, recipes=recipes, indices=indices)
         message = (
             f"train/loss = {self._loss.item()} at step {trainer.global_step} (epoch {trainer.current_epoch + 1}): "
             f"{suspects.reason}{named}; the batch is in {path}"
         )
         return message, where
+
+
+def _val_report(trainer: pl.Trainer, bad: np.ndarray) -> tuple[str, dict[str, Any]] | None:
+    """As StopAtNonFinite._report, of ``bad`` samples of the validation set."""
+    if len(bad) == 0:
+        return None
+    data: InjectionData = trainer.datamodule  # type: ignore[attr-defined]
+    recipes = data.recipes(bad, purpose=Purpose.VAL, epoch=0)
+    message = (
+        f"validation after step {trainer.global_step}: the score is not finite for "
+        f"{named_stamps(np.ones(len(bad), bool), recipes=recipes, indices=bad)}"
+    )
+    ids = recipes["target_id"].tolist()
+    return message, {"step": trainer.global_step, "indices": bad.tolist(), "target_ids": ids}
 
 
 def examine(finder: Any, batch: Batch) -> Suspects:
@@ -144,9 +177,9 @@ def examine(finder: Any, batch: Batch) -> Suspects:
     return Suspects(losses, guilty, reason)
 
 
-def named_stamps(suspects: Suspects, *, recipes: dict[str, np.ndarray], indices: np.ndarray) -> str:
+def named_stamps(guilty: np.ndarray, *, recipes: dict[str, np.ndarray], indices: np.ndarray) -> str:
     """``sample 12 (target_id 7, theta_E 1.20 arcsec, source 3), sample 40 (target_id 9, no arc) and 2 more``."""
-    rows = np.flatnonzero(suspects.guilty)
+    rows = np.flatnonzero(guilty)
     texts = []
     for row in rows[:NAMED_AT_MOST]:
         arc = "no arc"
