@@ -68,6 +68,29 @@ def test_two_ranks_share_every_global_batch(injector):
     assert all(torch.equal(a["image"], b) for a, b in zip(whole, joined, strict=True))
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("n_stamps", [4, 11, 12, 13, 14, 24, 25, 27])
+def test_a_fixed_set_has_every_sample_once_and_every_rank_one_in_each_batch(world_size, n_stamps):
+    """A rank without a sample would have no loss; a sample on two ranks would count twice."""
+
+    class Numbers:
+        def n_stamps(self, purpose):
+            return n_stamps
+
+        def stamps(self, indices, **_):
+            return indices.tolist()
+
+    streams = [
+        InjectionStream(
+            Numbers(), purpose=Purpose.VAL, epoch=0, batch_size=12, rank=rank, world_size=world_size, transform=list
+        )
+        for rank in range(world_size)
+    ]
+    seen = [list(stream) for stream in streams]
+    assert sorted(i for rank in seen for batch in rank for i in batch) == list(range(n_stamps))
+    assert all(len(rank) == len(streams[0]) and all(rank) for rank in seen)
+
+
 def test_the_length_is_that_of_the_epoch_wherever_it_starts(injector):
     for first in (0, 5):
         stream = InjectionStream(
