@@ -41,17 +41,19 @@ READ_AT_ONCE = 256
 def load_store_sky(config: StoreSky, *, max_galaxies: int | None = None) -> CutoutSet:
     """The good cutouts of ``config.path``, the first ``max_galaxies`` of them (null: all), in the store's order.
 
-    ValueError (one line) where the store is unfinished, damaged, or of another version.
+    ValueError (one line) where the store is unfinished, damaged, of another version, or lacks what every galaxy needs.
     """
     store = config.folder
     card = _card(store)
     index = _index(store)
+    _require_columns(store, index, config)
     _log_left_out(store, index)
     index = index.filter(index["cutout_ok"])
     if max_galaxies is not None:
         index = index.slice(0, max_galaxies)
     if index.num_rows == 0:
         raise ValueError(f"sky.path = {store}: no cutout in it is fit for use; ledger.csv says why for each")
+    _require_known(store, index, config)
     maps = _maps(store, card)
     if config.verify:
         index = index.filter(pa.array(_verified(store, maps, index)))
@@ -107,6 +109,35 @@ def _index(store: Path) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         remedy = "run `inject.py task=cutouts` again: it writes a new one from the shards"
         raise ValueError(f"{store / 'index.parquet'}: not readable ({error}); {remedy}") from None
+
+
+def _require_columns(store: Path, index: pa.Table, config: StoreSky) -> None:
+    """What has no default: who, where, what kind, which pixels, the seeing."""
+    needed = ["target_id", "ra_deg", "dec_deg", "kind", "cutout_ok", "reason", "shard", "sample"]
+    needed += [f"psfsize_{band}_arcsec" for band in BANDS]
+    needed += ([] if config.split else ["split"]) + (["crc32"] if config.verify else [])
+    missing = [name for name in needed if name not in index.column_names]
+    if missing:
+        raise ValueError(
+            f"{store / 'index.parquet'}: has no column {', '.join(missing)}, which every galaxy needs; make the store "
+            "again with `inject.py task=cutouts` from a list that has it"
+        )
+
+
+def _require_known(store: Path, index: pa.Table, config: StoreSky) -> None:
+    """Every galaxy's class and split are ones there are, its seeing is a number above 0."""
+    wanted = {"kind": CLASSES} | ({} if config.split else {"split": SPLITS})
+    for name, allowed in wanted.items():
+        for value in pc.unique(index[name]).to_pylist():
+            if value not in allowed:
+                raise ValueError(f"{store / 'index.parquet'}: {name} = {value}: must be one of {', '.join(allowed)}")
+    bad = ~(_bands(index, "psfsize_{}_arcsec") > 0).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"{store / 'index.parquet'}: psfsize is not known for {bad.sum()} of {len(bad)} galaxies, first target_id "
+            f"{index['target_id'][int(bad.argmax())]}; give the list psfsize_g_arcsec, psfsize_r_arcsec, "
+            "psfsize_z_arcsec"
+        )
 
 
 def _maps(store: Path, card: dict[str, Any]) -> ShardMaps:

@@ -18,6 +18,7 @@ from dhs.inject.supply import StampSupply
 from dhs.preemption import StopRequest
 from dhs.ranks import launched_ranks, leave_group, this_rank
 from dhs.train.callbacks import LOG_EVERY_STEPS, Patience, ProgressLines, ScheduleOfConfig
+from dhs.train.class_check import require_weighted_classes
 from dhs.train.checkpoint import AtomicCheckpointIO, load_weights, read_checkpoint
 from dhs.train.data import InjectionData
 from dhs.train.initial_weights import load_initial_weights
@@ -72,6 +73,7 @@ def fit(
         size = sum(p.numel() for p in finder.network.parameters())
         log.info("network: %s, %.2f M parameters", config.model.backbone, size / 1e6)
     data = InjectionData(injector, config=config)
+    require_weighted_classes(injector, loss=config.loss)
     n_ranks = config.trainer.devices if this_rank() == 0 else 1
 
     def on_death(message: str) -> None:

@@ -47,7 +47,8 @@ class LensFinder(pl.LightningModule):
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         # Dropout and drop-path draw from torch's generator: a pure function of the step makes resuming exact.
-        torch.manual_seed(step_seed(self.config.seed, self.global_step, label="step"))
+        rank = f" of rank {self.global_rank}" if self.global_rank else ""
+        torch.manual_seed(step_seed(self.config.seed, self.global_step, label=f"step{rank}"))
         # At every step: Lightning starts no epoch when it resumes in the middle of one.
         keep_asleep(self.network, epoch=self.current_epoch, config=self.config.optim)
 

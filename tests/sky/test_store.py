@@ -220,6 +220,33 @@ def test_a_store_of_another_version_is_refused(own_store):
         load_store_sky(sky(own_store))
 
 
+@pytest.mark.parametrize("column", ["target_id", "kind", "split", "psfsize_r_arcsec"])
+def test_a_store_without_a_needed_column_says_which(own_store, column):
+    path = own_store / "index.parquet"
+    pq.write_table(pq.read_table(path).drop_columns([column]), path)
+    with pytest.raises(ValueError, match=rf"index\.parquet: has no column {column}, which every galaxy needs"):
+        load_store_sky(sky(own_store))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("kind", "quasar", r"kind = quasar: must be one of lrg, "),
+        ("split", "none", r"split = none: must be one of train, val, test"),
+        ("psfsize_z_arcsec", float("nan"), r"psfsize is not known for 1 of \d+ galaxies, first target_id \d+"),
+    ],
+)
+def test_a_value_that_no_galaxy_can_have_is_refused(own_store, column, value, said):
+    path = own_store / "index.parquet"
+    table = pq.read_table(path)
+    values = table[column].to_pylist()
+    values[table["cutout_ok"].to_pylist().index(True)] = value
+    place = table.column_names.index(column)
+    pq.write_table(table.set_column(place, column, pa.array(values, table.schema.field(column).type)), path)
+    with pytest.raises(ValueError, match=said):
+        load_store_sky(sky(own_store))
+
+
 def test_a_garbled_index_is_one_line(own_store):
     (own_store / "index.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(ValueError, match=r"index\.parquet: not readable"):

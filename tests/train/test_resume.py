@@ -168,17 +168,25 @@ def test_a_named_checkpoint_of_any_kind_goes_on_in_a_new_directory(small_config,
     assert_as_undisturbed(second, reference[0])
 
 
-def test_a_finished_run_is_made_longer_on_the_longer_schedule(small_config, injector, tmp_path, reference):
-    longer = small_config(*TINY, f"trainer.max_epochs={EPOCHS + 1}")
+def test_a_finished_run_is_made_longer_on_the_longer_schedule(small_config, injector, tmp_path, reference, monkeypatch):
+    """From its first new step on: the rate rises again to where the longer cosine is."""
+    longer = small_config(*TINY, f"trainer.max_epochs={EPOCHS + 2}")
+    rates = []
+    original = LensFinder.on_train_batch_start
+
+    def watching(self, batch, batch_idx):
+        rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+        original(self, batch, batch_idx)
+
+    monkeypatch.setattr(LensFinder, "on_train_batch_start", watching)
     start = continue_from(reference[0], run_dir=tmp_path, config=longer)
     steps = run(longer, injector=injector, run_dir=tmp_path, resume_from=start)
-    assert [step for step, _ in steps] == list(range(LAST_STEP, LAST_STEP + STEPS_PER_EPOCH))
-    state = final_state(tmp_path)
-    assert state[HEADER]["epoch"] == EPOCHS
+    assert [step for step, _ in steps] == list(range(LAST_STEP, LAST_STEP + 2 * STEPS_PER_EPOCH))
+    assert final_state(tmp_path)[HEADER]["epoch"] == EPOCHS + 1
     schedule = LensFinder(longer).configure_optimizers()["lr_scheduler"]["scheduler"]
     base, factor = schedule.base_lrs[0], schedule.lr_lambdas[0]
-    (last_lr, *_) = state["lr_schedulers"][0]["_last_lr"]
-    assert last_lr == base * factor(LAST_STEP + STEPS_PER_EPOCH)
+    assert rates == [base * factor(step) for step, _ in steps]
+    assert rates[0] > 10 * final_state(reference[0])["lr_schedulers"][0]["_last_lr"][0]
     with pytest.raises(ValueError, match=rf"trainer\.max_epochs = {EPOCHS}: .*has {EPOCHS} epochs behind it"):
         continue_from(reference[0], run_dir=tmp_path / "same", config=small_config(*TINY))
 
