@@ -24,6 +24,7 @@ from benchmarks.manifest import manifest
 from benchmarks.measure import Rows
 from benchmarks.spark import spark
 from benchmarks.stamps import stamps, stamps_memory
+from benchmarks.start import start
 from benchmarks.targets import targets
 from benchmarks.validate_sets import validate
 
@@ -107,6 +108,7 @@ def main(parts: list[str]) -> None:
         "sky": library.mock_sky,
         "bank": library.bank,
         "bank_load": bank_load,
+        "start": start,
         "manifest": manifest,
         "targets": targets,
         "cutouts": sky_store.cutouts,

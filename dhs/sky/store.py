@@ -131,7 +131,7 @@ def _require_known(store: Path, index: pa.Table, config: StoreSky) -> None:
         for value in pc.unique(index[name]).to_pylist():
             if value not in allowed:
                 raise ValueError(f"{store / 'index.parquet'}: {name} = {value}: must be one of {', '.join(allowed)}")
-    bad = ~(_bands(index, "psfsize_{}_arcsec") > 0).all(axis=1)
+    bad = np.any(~(_bands(index, "psfsize_{}_arcsec") > 0), axis=1)
     if bad.any():
         raise ValueError(
             f"{store / 'index.parquet'}: psfsize is not known for {bad.sum()} of {len(bad)} galaxies, first target_id "

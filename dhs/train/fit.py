@@ -18,8 +18,8 @@ from dhs.inject.supply import StampSupply
 from dhs.preemption import StopRequest
 from dhs.ranks import launched_ranks, leave_group, this_rank
 from dhs.train.callbacks import LOG_EVERY_STEPS, Patience, ProgressLines, ScheduleOfConfig
-from dhs.train.class_check import require_weighted_classes
 from dhs.train.checkpoint import AtomicCheckpointIO, load_weights, read_checkpoint
+from dhs.train.class_check import require_weighted_classes
 from dhs.train.data import InjectionData
 from dhs.train.initial_weights import load_initial_weights
 from dhs.train.keep import Checkpoints

@@ -68,6 +68,7 @@ def run(
     resume_from: Path | None = None,
 ) -> list[tuple[int, list[int]]]:
     """Start or continue a run as `train.py` does; the samples of every step it has begun."""
+    run_dir.mkdir(parents=True, exist_ok=True)
     record = RunRecord(run_dir)
     record.update(attempt=record.status.get("attempt", 0) + 1)
     resume_from = resume_from or continue_run(run_dir, config=config)

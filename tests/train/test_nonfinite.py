@@ -97,7 +97,6 @@ def test_no_rerun_slips_past_it_and_a_mended_sky_goes_on_when_asked(planted, con
     monkeypatch.setattr("dhs.inject.build.load_sky", lambda *_, **__: injector.cutouts)
     assert train(Job(config(f"resume={tmp_path}/run"), [])) == 0
     undisturbed = tmp_path / "undisturbed"
-    undisturbed.mkdir()
     run(config(), injector=injector, run_dir=undisturbed)
     ours, theirs = (
         read_checkpoint(path / "checkpoints/last.ckpt")["state_dict"] for path in (tmp_path / "run", undisturbed)

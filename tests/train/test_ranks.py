@@ -62,8 +62,6 @@ def test_one_rank_two_ranks_and_one_again_end_as_one_process_does(small_config, 
     moving, alone = tmp_path / "moving", tmp_path / "alone"
     config = small_config(*LONG)
     injector = build_injector(config)
-    for run_dir in (moving, alone):
-        run_dir.mkdir()
     with pytest.raises(Preempted):
         run(config, injector=injector, run_dir=moving, death=Death("SIGTERM", "training_step", 1))
     assert step_of(moving) == 2
