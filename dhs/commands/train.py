@@ -84,7 +84,6 @@ def _train_recorded(job: Job[TrainConfig], record: RunRecord, start: Path | None
 
 
 def _train(job: Job[TrainConfig], record: RunRecord, start: Path | None, stop: StopRequest) -> None:
-    from dhs.evaluate.run import evaluate_checkpoint
     from dhs.inject.sheet import first_batch_sheet
     from dhs.train.fit import fit
     from dhs.train.loggers import join_attempts
@@ -105,6 +104,8 @@ def _train(job: Job[TrainConfig], record: RunRecord, start: Path | None, stop: S
     finally:
         join_attempts(record.run_dir)
     if config.evaluate.enabled:
+        from dhs.evaluate.run import evaluate_checkpoint  # its libraries take seconds, and the first step need not wait
+
         evaluate_checkpoint(
             best,
             output_dir=record.run_dir / "evaluate",

@@ -6,7 +6,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from sklearn.metrics import roc_auc_score
 from torchmetrics.aggregation import CatMetric
 
 from dhs.config.root import TrainConfig
@@ -70,6 +69,8 @@ class LensFinder(pl.LightningModule):
         return logits
 
     def on_validation_epoch_end(self) -> None:
+        from sklearn.metrics import roc_auc_score  # takes two seconds, which the first step need not wait for
+
         logits = torch.atleast_1d(self.val_logits.compute()).double().cpu().numpy()
         labels = torch.atleast_1d(self.val_labels.compute()).cpu().numpy()
         self.val_logits.reset()
