@@ -22,8 +22,9 @@ from dhs.inject.stampset.spark import run_in
 from dhs.inject.stampset.spark_session import spark_session
 
 CORES = 2
-N_PARTS, PART_ROWS = 12, 1024
-ROUNDS = 3
+N_PARTS, PART_ROWS = 8, 4096
+"""A part of the default size: what Spark adds to a task is then a tenth of it."""
+ROUNDS = 2
 SKY = ("max_galaxies=1024", "paths.cache_dir=cache")
 LOCAL, SPARK = f"local engine, {CORES} processes", f"Spark local[{CORES}]"
 
@@ -61,7 +62,7 @@ def spark() -> Rows:
 def _manifest(folder: Path) -> Path:
     """Rows of design prior, enough for the parts of one split."""
     path = folder / "manifest.parquet"
-    replicates = ["task.design.replicates=60", "task.controls.rows_per_galaxy=60"]
+    replicates = ["task.design.replicates=120", "task.controls.rows_per_galaxy=120"]
     overrides = [*SKY, "task=manifest", "task/design=prior", *replicates, f"task.output={path}"]
     config = compose_job("inject", overrides, schema=InjectRoot)
     make_manifest(config, config.task, sky_progress=_silent, progress=_silent)  # type: ignore[arg-type]

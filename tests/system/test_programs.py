@@ -152,6 +152,7 @@ def test_a_sweep_becomes_a_table_and_the_second_time_from_its_scores(swept, cach
         "num_workers=0",
         "evaluate.fprs=[0.1]",
         "evaluate.bin_fpr=0.1",
+        "task.test_on=['source=sersic loss=bce']",
     ]
     result = run("evaluate.py", *command)
     assert result.returncode == 0, result.stdout + result.stderr
