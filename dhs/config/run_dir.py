@@ -32,6 +32,9 @@ RESULT_FREE_KEYS = (
 """Keys that change neither weights nor stamps: a run resumes with other values of them. (Another number of devices
 sums the same gradient in another order: the weights agree to rounding, see docs/determinism.md.)"""
 
+SWEEP_VARIABLE = "DHS_SWEEP"
+"""Environment variable with the name of the sweep that a run belongs to; `-m` sets it, and a user may."""
+
 _PACKAGES = ("dark-halo-scope", "torch", "pytorch-lightning", "timm", "numpy", "galsim", "lenstronomy", "hydra-core")
 
 
@@ -80,6 +83,12 @@ class RunRecord:
         path = self.run_dir / "status.json"
         return json.loads(path.read_text()) if path.is_file() else {}
 
+    @property
+    def sweep(self) -> str | None:
+        """Name of the sweep that the run belongs to, the same for all its runs; None for a run by itself."""
+        name: str | None = self.status.get("sweep")
+        return name
+
     def start(self, config: BaseModel, *, overrides: Sequence[str], config_hash: str) -> None:
         """Write config.yaml, overrides.yaml, versions.json; a resumed run adds its own numbered overrides."""
         self.run_dir.mkdir(parents=True, exist_ok=True)
@@ -99,6 +108,7 @@ class RunRecord:
             host=platform.node(),
             pid=os.getpid(),
             error=None,
+            sweep=os.environ.get(SWEEP_VARIABLE) or self.sweep,
         )
 
     def update(self, **fields: Any) -> None:

@@ -34,6 +34,14 @@ def test_a_run_directory_says_what_was_run(small_config, tmp_path):
     assert record.status["attempt"] == 2
 
 
+def test_a_run_belongs_to_its_sweep_for_good(small_config, tmp_path, monkeypatch):
+    record, config = RunRecord(tmp_path / "run"), small_config()
+    for environment, expected in (("", None), ("source", "source"), ("", "source")):
+        monkeypatch.setenv("DHS_SWEEP", environment)
+        record.start(config, overrides=[], config_hash=config_hash(config))
+        assert record.sweep == expected
+
+
 def test_setting_aside_never_overwrites(tmp_path):
     for expected in ("run.1", "run.2"):
         (tmp_path / "run").mkdir()
