@@ -33,3 +33,9 @@ CLASSES: tuple[str, ...] = ("lrg", "lrg_companion", "spiral", "ring", "merger", 
 
 SPLITS: tuple[str, ...] = ("train", "val", "test")
 """Sky splits; a cutout's `split` is an index into this tuple."""
+
+VISIBLE_MIN_THETA_E_OVER_PSF = 1.2
+"""theta_E over the r-band FWHM above which arcs separate from the lens (Rojas+2023; SCIENCE section 6)."""
+
+VISIBLE_MIN_ARC_SNR_SUM_G = 25.0
+"""Integrated g-band S/N of the arc above which it is "DECaLS-visible" (Rojas+2023; SCIENCE section 6)."""

@@ -13,14 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dhs.constants import BANDS, CLASSES
+from dhs.constants import BANDS, CLASSES, VISIBLE_MIN_ARC_SNR_SUM_G, VISIBLE_MIN_THETA_E_OVER_PSF
 from dhs.display import write_atomically
-
-VISIBLE_MIN_THETA_E_OVER_PSF = 1.2
-"""theta_E over the r-band FWHM above which arcs separate from the lens (Rojas+2023; SCIENCE section 6)."""
-
-VISIBLE_MIN_ARC_SNR_SUM_G = 25.0
-"""Integrated g-band S/N of the arc above which it is "DECaLS-visible" (Rojas+2023; SCIENCE section 6)."""
 
 ARC_COLUMNS = ("theta_e_arcsec", "magnification", "source_mag_r", "arc_snr", "arc_snr_sum", "arc_snr_sum_g")
 """Columns that describe an injected arc: NaN for negatives."""
