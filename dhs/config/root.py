@@ -38,6 +38,7 @@ from dhs.config.validate import ValidateTask
 class PathsConfig(Section):
     runs_dir: Path = Field(description="run directories are made here")
     cache_dir: Path = Field(description="drawn skies; safe to delete")
+    cosmos_bank: str = Field("cosmos_bank.h5", description="what source=cosmos and source=hybrid read: a path or URL")
 
 
 class EvaluateConfig(Section):

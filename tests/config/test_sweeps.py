@@ -1,29 +1,71 @@
-"""Every file in sweeps/ names jobs that compose and are valid."""
+"""Every file in sweeps/ names jobs that compose and are valid, as a shell and as W&B's agent would call them."""
 
 import itertools
-import re
-import shlex
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from dhs.config.cli import CONF_DIR, compose_job, expand
 from dhs.config.root import TrainConfig
+from dhs.config.run_dir import config_hash
 
 SWEEPS = CONF_DIR.parent / "sweeps"
+RECORDER = f"""#!{sys.executable}
+import json, sys
+print(json.dumps(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def typed(tmp_path_factory):
+    """``typed(script, *arguments)``: what the script's `python` is given."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "python").write_text(RECORDER)
+    (folder / "python").chmod(0o755)
+
+    def run(script: Path, *arguments: str) -> list[str]:
+        environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+        shell = ["bash", str(script), *arguments]
+        result = subprocess.run(shell, env=environment, capture_output=True, text=True, check=True, cwd=folder)
+        return json.loads(result.stdout)
+
+    return run
+
+
+def jobs_of(arguments: list[str], *, bank: Path) -> list[TrainConfig]:
+    assert arguments[:2] == ["train.py", "-m"]
+    bank.touch()
+    example = [f"source.catalog_dir={bank.parent}"]
+    jobs = expand([*arguments[2:], f"paths.cosmos_bank={bank}"], multirun=True)
+    return [
+        compose_job("train", [*job, *(example if "source=cosmos_example" in job else [])], schema=TrainConfig)
+        for job in jobs
+    ]
 
 
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.sh")), ids=lambda path: path.name)
-def test_every_job_of_a_shell_sweep_is_valid(path):
-    (line,) = re.findall(r"^exec python train\.py -m (.*)$", path.read_text(), flags=re.MULTILINE)
-    overrides = [word for word in shlex.split(line) if word != "$@"]
-    jobs = expand(overrides, multirun=True)
-    assert len(jobs) > 1
-    for job in jobs:
-        compose_job("train", job, schema=TrainConfig)
+def test_a_shell_sweep_is_of_valid_runs_all_different_three_seeds_each(path, typed, tmp_path):
+    configs = jobs_of(typed(path), bank=tmp_path / "bank.h5")
+    assert {config.seed for config in configs} == {1, 2, 3}
+    assert len({config_hash(config) for config in configs}) == len(configs)
+    arms = {config_hash(config.model_copy(update={"seed": 0})) for config in configs}
+    assert len(arms) > 1 and len(configs) == 3 * len(arms)
+    assert {config.paths.runs_dir for config in configs} == {Path("runs") / path.stem}
 
 
-@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.sh")), ids=lambda path: path.name)
+def test_a_shell_sweep_passes_on_what_is_typed_behind_it(path, typed, tmp_path):
+    configs = jobs_of(typed(path, "debug=fast", "optim.lr=0.1, 0.2"), bank=tmp_path / "bank.h5")
+    assert {config.optim.lr for config in configs} == {0.1, 0.2}
+    assert {config.name for config in configs} == {"debug"}
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("wandb*.yaml")), ids=lambda path: path.name)
 def test_the_corners_of_a_wandb_sweep_are_valid(path):
     sweep = yaml.safe_load(path.read_text())
     assert "${args_no_hyphens}" in sweep["command"]
