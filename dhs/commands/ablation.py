@@ -70,8 +70,8 @@ def compare(config: EvaluateRoot) -> int:
     task = config.task
     assert isinstance(task, CompareTask)
     labels = list(task.labels) or [_name(path) for path in task.runs]
-    test = [read_scores(_scores_dir(path) / "scores_test.parquet") for path in task.runs]
-    validation = [read_scores(_scores_dir(path) / "scores_val.parquet") for path in task.runs]
+    test = [read_scores(_scores_dir(path) / "test.parquet") for path in task.runs]
+    validation = [read_scores(_scores_dir(path) / "val.parquet") for path in task.runs]
     same_stamps(test, labels)
     arms = {label: [i for i, own in enumerate(labels) if own == label] for label in dict.fromkeys(labels)}
     if len(arms) < 2:
@@ -99,7 +99,7 @@ def _headline_first(config: EvaluateRoot) -> tuple[float, ...]:
 
 
 def _scores_dir(path: Path) -> Path:
-    return path / "evaluate" if (path / "evaluate").is_dir() else path
+    return (path / "evaluate" if (path / "evaluate").is_dir() else path) / "scores"
 
 
 def _name(path: Path) -> str:

@@ -4,9 +4,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from dhs.commands.console import CountingProgress
 from dhs.config.root import InjectRoot
 from dhs.config.source import CosmosSource, StampsSource
+from dhs.progress import CountingProgress
 
 if TYPE_CHECKING:
     from dhs.source.build_pool import BuildState

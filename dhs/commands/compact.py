@@ -2,9 +2,9 @@
 
 import logging
 
-from dhs.commands.console import CountingProgress
 from dhs.config.compact import CompactTask
 from dhs.config.root import InjectRoot
+from dhs.progress import CountingProgress
 
 log = logging.getLogger("dhs")
 

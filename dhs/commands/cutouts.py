@@ -10,7 +10,7 @@ log = logging.getLogger("dhs")
 
 def cutouts(config: InjectRoot) -> int:
     """Make, or finish, the store ``task.output`` and say what became of the targets."""
-    from dhs.commands.console import CountingProgress
+    from dhs.progress import CountingProgress
     from dhs.sky.cutout_job import make_store
 
     task = config.task

@@ -1,6 +1,6 @@
 """What `evaluate.py` does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
@@ -9,6 +9,7 @@ from dhs.commands.audit import audit
 from dhs.commands.console import log_to
 from dhs.commands.ensemble import best_checkpoint, ensemble
 from dhs.config.cli import Job
+from dhs.config.evaluation import ReportTask
 from dhs.config.load import ConfigError
 from dhs.config.root import EvaluateRoot
 
@@ -19,32 +20,61 @@ def evaluate(job: Job[EvaluateRoot]) -> int:
     try:
         return TASKS[job.config.task.name](job.config)
     except (ValueError, FileNotFoundError) as error:
-        raise ConfigError(str(error)) from None
+        # a loader's worker sends its whole traceback
+        raise ConfigError(str(error).strip().splitlines()[-1]) from None
 
 
 def score(config: EvaluateRoot) -> int:
-    """Score the held-out sky with a checkpoint and write the report."""
+    """Score the held-out sky with a checkpoint and write the report; 0."""
+    return _evaluate(config, config.evaluate.stages or config.evaluate.after_training)
+
+
+def everything(config: EvaluateRoot) -> int:
+    """Every stage; 0, or the exit code of the gate that failed."""
+    return _evaluate(config, config.evaluate.stages)
+
+
+def report(config: EvaluateRoot) -> int:
+    """The report from the scores that are there; as `everything`."""
+    from dhs.evaluate.run import report_again
+
+    task = config.task
+    assert isinstance(task, ReportTask) and task.scores is not None
+    made = report_again(
+        task.scores,
+        settings=config.evaluate,
+        stages=config.evaluate.stages,
+        console=Console(),
+        anchors=config.anchors,
+    )
+    return made.exit_code
+
+
+def _evaluate(config: EvaluateRoot, stages: Sequence[str] | None) -> int:
     from dhs.evaluate.run import evaluate_checkpoint
 
     assert config.checkpoint is not None
     checkpoint = best_checkpoint(config.checkpoint)
     beside = checkpoint.parent.parent / "evaluate" if checkpoint.parent.name == "checkpoints" else None
-    output_dir = config.output_dir or beside or checkpoint.with_name(f"{checkpoint.stem}-evaluate")
-    evaluate_checkpoint(
+    made = evaluate_checkpoint(
         checkpoint,
-        output_dir=output_dir,
+        output_dir=config.output_dir or beside or checkpoint.with_name(f"{checkpoint.stem}-evaluate"),
         settings=config.evaluate,
+        stages=stages,
         n_test_positives=config.n_test_positives,
         num_workers=config.num_workers,
         console=Console(),
+        anchors=config.anchors,
     )
-    return 0
+    return made.exit_code
 
 
 TASKS: dict[str, Callable[[EvaluateRoot], int]] = {
     "ablation": ablation,
+    "all": everything,
     "audit": audit,
     "compare": compare,
     "ensemble": ensemble,
+    "report": report,
     "score": score,
 }

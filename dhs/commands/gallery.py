@@ -2,9 +2,9 @@
 
 import logging
 
-from dhs.commands.console import DrawingProgress
 from dhs.config.root import InjectRoot
 from dhs.config.tasks import GalleryTask
+from dhs.progress import DrawingProgress
 
 log = logging.getLogger("dhs")
 

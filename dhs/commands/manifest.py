@@ -12,9 +12,9 @@ def manifest(config: InjectRoot) -> int:
     """Write the manifest ``config.task.output`` and print what is in it."""
     from rich.console import Console
 
-    from dhs.commands.console import CountingProgress, DrawingProgress
     from dhs.inject.manifest.console import print_summary
     from dhs.inject.manifest.run import make_manifest, summary_path
+    from dhs.progress import CountingProgress, DrawingProgress
 
     task = config.task
     assert isinstance(task, ManifestTask)

@@ -6,11 +6,11 @@ import time
 from rich.console import Console
 
 from dhs.commands.bank import build_bank
-from dhs.commands.console import DrawingProgress
 from dhs.config.root import InjectRoot
 from dhs.config.run_dir import versions
 from dhs.config.source import CosmosSource
 from dhs.config.tasks import SelfcheckTask
+from dhs.progress import DrawingProgress
 
 log = logging.getLogger("dhs")
 

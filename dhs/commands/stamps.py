@@ -15,8 +15,8 @@ log = logging.getLogger("dhs")
 
 def stamps(config: InjectRoot) -> int:
     """Make, or finish, the set ``task.output`` and say what became of the rows."""
-    from dhs.commands.console import DrawingProgress
     from dhs.inject.stampset.job import make_stamps
+    from dhs.progress import DrawingProgress
 
     task = config.task
     assert isinstance(task, StampsTask)

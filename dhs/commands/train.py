@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from dhs.commands.bank import build_bank
-from dhs.commands.console import CountingProgress, DrawingProgress, log_to
+from dhs.commands.console import log_to
 from dhs.config.cli import Job
 from dhs.config.load import ConfigError
 from dhs.config.root import InjectionRoot, TrainConfig
@@ -24,6 +24,7 @@ from dhs.config.run_dir import RunRecord, config_hash, run_directory, set_aside,
 from dhs.config.sky import StampsSky
 from dhs.config.source import CosmosSource, elementary_sources
 from dhs.preemption import Preempted, StopRequest
+from dhs.progress import CountingProgress, DrawingProgress
 from dhs.ranks import die_with_parent, given_start, this_rank
 from dhs.sky.file_lock import file_lock
 
@@ -110,6 +111,7 @@ def _train(job: Job[TrainConfig], record: RunRecord, start: Path | None, stop: S
             best,
             output_dir=record.run_dir / "evaluate",
             settings=config.evaluate,
+            stages=config.evaluate.stages or config.evaluate.after_training,
             n_test_positives=None,
             num_workers=config.trainer.num_workers,
             console=Console(),

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dhs.commands.console import CountingProgress
 from dhs.config.root import InjectRoot
 from dhs.config.run_dir import versions
 from dhs.config.validate import ValidateTask
+from dhs.progress import CountingProgress
 
 log = logging.getLogger("dhs")
 

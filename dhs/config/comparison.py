@@ -33,7 +33,7 @@ class CompareTask(_Comparison):
 
     name: Literal["compare"]
     runs: tuple[Path, ...] = Field(
-        (), description="two or more run directories (their evaluate/scores_*.parquet), of one test set"
+        (), description="two or more run directories (their evaluate/scores/{val,test}.parquet), of one test set"
     )
     labels: tuple[str, ...] = Field((), description="what the runs are called; runs of one label are seeds of one arm")
     output: Path = Field(description="folder of compare.json, .csv, .md and .html")

@@ -7,11 +7,12 @@ from pydantic import Field, model_validator
 
 from dhs.config.anchors import AnchorsConfig, AuditTask, CsvAnchors, ScoreTask
 from dhs.config.bank_check import BankCheckTask
-from dhs.config.base import Fraction, Section
+from dhs.config.base import Section
 from dhs.config.colour import ColourConfig
 from dhs.config.comparison import AblationTask, CompareTask
 from dhs.config.engine import EngineConfig
 from dhs.config.ensemble import EnsembleTask
+from dhs.config.evaluation import AllTask, EvaluateConfig, ReportTask
 from dhs.config.injection import (
     InjectConfig,
     PsfConfig,
@@ -39,17 +40,6 @@ class PathsConfig(Section):
     runs_dir: Path = Field(description="run directories are made here")
     cache_dir: Path = Field(description="drawn skies; safe to delete")
     cosmos_bank: str = Field("cosmos_bank.h5", description="what source=cosmos and source=hybrid read: a path or URL")
-
-
-class EvaluateConfig(Section):
-    """What is measured on the held-out split."""
-
-    enabled: bool = Field(True, description="train.py evaluates the best checkpoint when it has finished")
-    fprs: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (1e-2, 1e-3, 1e-4)
-    bin_fpr: Fraction = Field(1e-2, description="recall by bin and per-class rates are given at this FPR")
-    bootstrap_resamples: Annotated[int, Field(ge=100, le=100_000)] = 1000
-    batch_size: Annotated[int, Field(ge=1)] = 256
-    tta: bool = Field(False, description="test-time averaging: mean logit of the stamp's eight orientations")
 
 
 class InjectionRoot(Section):
@@ -255,7 +245,8 @@ class InjectRoot(InjectionRoot):
 
 
 EvaluateTaskConfig = Annotated[
-    ScoreTask | AuditTask | AblationTask | CompareTask | EnsembleTask, Field(discriminator="name")
+    AllTask | ScoreTask | ReportTask | AuditTask | AblationTask | CompareTask | EnsembleTask,
+    Field(discriminator="name"),
 ]
 
 
@@ -273,7 +264,7 @@ class EvaluateRoot(Section):
 
     @model_validator(mode="after")
     def _checkpoint_exists(self) -> "EvaluateRoot":
-        if isinstance(self.task, ScoreTask):
+        if isinstance(self.task, ScoreTask | AllTask):
             if self.checkpoint is None:
                 raise ValueError(
                     "checkpoint = null: must be given on the command line, for example checkpoint=runs/..."
@@ -285,6 +276,10 @@ class EvaluateRoot(Section):
     @model_validator(mode="after")
     def _runs_exist(self) -> "EvaluateRoot":
         task = self.task
+        if isinstance(task, ReportTask) and (task.scores is None or not (task.scores / "scores").is_dir()):
+            raise ValueError(
+                f"task.scores = {task.scores}: no folder with scores/ in it; give one that evaluate.py task=all wrote"
+            )
         if isinstance(task, AblationTask) and (task.sweep is None or not task.sweep.is_dir()):
             raise ValueError(f"task.sweep = {task.sweep}: no such folder; give the paths.runs_dir of a sweep")
         if isinstance(task, EnsembleTask):

@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from dhs.config.comparison import AblationTask
-from dhs.config.root import EvaluateConfig, TrainConfig
+from dhs.config.evaluation import EvaluateConfig
+from dhs.config.root import TrainConfig
 from dhs.config.run_dir import config_hash
 from dhs.evaluate.score import score_split
 from dhs.evaluate.sweep_runs import Sweep, SweepRun

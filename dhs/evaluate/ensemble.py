@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from dhs.config.root import EvaluateConfig, TrainConfig
+from dhs.config.evaluation import EvaluateConfig
+from dhs.config.root import TrainConfig
 from dhs.evaluate.score import score_split
 from dhs.evaluate.table import column
 from dhs.inject.build import build_injector

@@ -1,15 +1,11 @@
-"""The report as one HTML page that needs nothing else: no network, no script, images inside as base64.
-
-Pure: numbers and pictures in, text out. `dhs.evaluate.report` gathers them and writes the file.
-"""
+"""The words and tables of the held-out section, as HTML. Pure: numbers and pictures in, text out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
-from typing import Any
 
-from dhs.evaluate.gallery import Gallery, Stamp
-from dhs.evaluate.rows import summary_rows
+from dhs.evaluate.pictures import Pictures, pictures_html
+from dhs.evaluate.section import figure_slot
+from dhs.evaluate.summary import Summary
 from dhs.evaluate.wording import (
     CLASS_NAMES,
     FOOTNOTES,
@@ -17,13 +13,10 @@ from dhs.evaluate.wording import (
     cannot_show,
     headline,
     rate,
-    sky_statement,
     threshold_words,
     verdict,
 )
-from dhs.page import document, picture, section, stamp_grid, table
-
-Summary = dict[str, Any]
+from dhs.page import table
 
 FIGURE_CAPTIONS = {
     "roc": "Recall against false-positive rate. Bands: 95%, bootstrap over galaxies. Shaded: what this number of "
@@ -35,38 +28,22 @@ FIGURE_CAPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class PageParts:
-    """What a page is made of."""
-
-    summary: Summary
-    figures_png: dict[str, bytes]
-    galleries: Sequence[tuple[Gallery, list[Stamp]]]
-    run_info: dict[str, Any]
-
-
-def render_page(parts: PageParts) -> str:
-    """The whole document as ASCII text."""
-    body = "\n".join(
+def heldout_html(summary: Summary, pictures: Sequence[Pictures]) -> str:
+    """The body of the section: claim, headline table, figures, thresholds, galleries, limits."""
+    slots = "".join(figure_slot(name) for name in FIGURE_CAPTIONS)
+    return "".join(
         (
-            _headline_section(parts.summary),
-            _figure_section(parts.figures_png),
-            _threshold_section(parts.summary),
-            _gallery_section(parts),
-            _limits_section(),
-            _run_section(parts.run_info),
-            _appendix(parts.summary),
+            f"<p><strong>{escape(verdict(summary))}</strong></p><p>{escape(cannot_show(summary))}</p>",
+            _headline(summary),
+            f"<div class=figures>{slots}</div>",
+            _thresholds(summary),
+            _galleries(summary, pictures),
+            f"<h3>Limits</h3><ul>{''.join(f'<li>{escape(text)}</li>' for text in LIMITS)}</ul>",
         )
     )
-    return document(
-        f"{parts.run_info['name']}: lens finder report",
-        eyebrow="Dark Halo Scope",
-        verdict=(verdict(parts.summary), cannot_show(parts.summary), sky_statement(parts.run_info["sky"])),
-        body=body,
-    )
 
 
-def _headline_section(summary: Summary) -> str:
+def _headline(summary: Summary) -> str:
     counts, settings = summary["counts"], summary["settings"]
     head = ("", f"visible lenses (N = {counts['visible']:,})", f"all injected lenses (N = {counts['positives']:,})")
     visible = (
@@ -76,21 +53,10 @@ def _headline_section(summary: Summary) -> str:
         f"{settings['bootstrap_resamples']:,} bootstrap resamples of galaxies for AUROC and TPR at fixed "
         "FPR, Wilson for the counted rest."
     )
-    warnings = "".join(f"<li>{escape(text)}</li>" for text in summary["warnings"])
-    return (
-        f"<section><h2>Held-out split</h2>{table(head, headline(summary), css='headline')}"
-        f"<p class=note>{visible} {escape(FOOTNOTES)}</p>"
-        + (f"<ul class=warnings>{warnings}</ul>" if warnings else "")
-        + "</section>"
-    )
+    return f"{table(head, headline(summary), css='headline')}<p class=note>{visible} {escape(FOOTNOTES)}</p>"
 
 
-def _figure_section(figures_png: dict[str, bytes]) -> str:
-    cards = "".join(picture(png, caption=FIGURE_CAPTIONS[name]) for name, png in figures_png.items())
-    return section("Figures", f"<div class=figures>{cards}</div>")
-
-
-def _threshold_section(summary: Summary) -> str:
+def _thresholds(summary: Summary) -> str:
     calibration, point = summary["calibration"], summary["operating_point"]
     origin = f"{calibration['n_negatives']:,} negatives: " if calibration["n_negatives"] is not None else ""
     rows = [_calibration_row(rate_entry) for rate_entry in calibration["rates"]]
@@ -107,9 +73,9 @@ def _threshold_section(summary: Summary) -> str:
     ]
     class_head = ("negative class", "N", f"FPR, threshold: {threshold_words(summary)}", "FPR, threshold: p > 0.5")
     return (
-        f"<section><h2>Thresholds and contamination</h2><p>{escape(used)}</p>{thresholds}"
+        f"<h3>Thresholds and false positives by class</h3><p>{escape(used)}</p>{thresholds}"
         f"<p class=note>{escape(origin + calibration['note'])}. Clopper-Pearson 95% intervals.</p>"
-        f"{table(class_head, classes)}</section>"
+        f"{table(class_head, classes)}"
     )
 
 
@@ -121,37 +87,9 @@ def _calibration_row(entry: Summary) -> tuple[str, str, str]:
     return f"{entry['fpr']:g}", f"{threshold:.2f}", f"{rate(reached)}{weak}"
 
 
-def _gallery_section(parts: PageParts) -> str:
-    blocks = []
-    for gallery, stamps in parts.galleries:
-        grid = stamp_grid((stamp.png, stamp.caption) for stamp in stamps)
-        shown = grid if stamps else "<p class=note>None.</p>"
-        blocks.append(f"<h3>{escape(gallery.title)}</h3><p class=note>{escape(gallery.explanation)}</p>{shown}")
+def _galleries(summary: Summary, pictures: Sequence[Pictures]) -> str:
     return (
-        "<section><h2>Stamps</h2><p class=note>g, r, z as blue, green, red with the Legacy Survey viewer's asinh "
-        f"stretch, one stretch for all. Threshold: {escape(threshold_words(parts.summary))}. p is the network's "
-        f"output, not a calibrated probability.</p>{''.join(blocks)}</section>"
+        "<h3>Stamps</h3><p class=note>g, r, z as blue, green, red with the Legacy Survey viewer's asinh "
+        f"stretch, one stretch for all. Threshold: {escape(threshold_words(summary))}. p is the network's "
+        f"output, not a calibrated probability.</p>{pictures_html(pictures)}"
     )
-
-
-def _limits_section() -> str:
-    items = "".join(f"<li>{escape(text)}</li>" for text in LIMITS)
-    return section("Limits", f"<ul>{items}</ul>")
-
-
-def _run_section(run_info: dict[str, Any]) -> str:
-    rows = [(key, value if isinstance(value, str) else repr(value)) for key, value in run_info.items()]
-    return section("Run", table(("", ""), rows, css="run"))
-
-
-def _appendix(summary: Summary) -> str:
-    rows = [
-        (row.quantity, row.subset, _plain(row.value), _plain(row.low), _plain(row.high), f"{row.n:,}", row.note)
-        for row in summary_rows(summary)
-    ]
-    head = ("quantity", "subset", "value", "low", "high", "N", "note")
-    return f"<section><details><summary>Every number</summary>{table(head, rows, css='long')}</details></section>"
-
-
-def _plain(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"

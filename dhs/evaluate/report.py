@@ -1,51 +1,124 @@
-"""`write_report`: metrics.json, metrics.csv, the figures and one self-contained report.html.
+"""`write_report`: sections -> report.html (one file, no network), figures/ (PDF and PNG), metrics.json, metrics.csv.
 
-Everything is computed from the score table and its summary; pixels are asked for by row number, for the galleries only.
 Each file is written atomically; report.html comes last, so where it exists the rest is complete.
 """
 
+import io
 import json
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+from matplotlib.figure import Figure
 
 from dhs.display import figure_png, write_atomically
-from dhs.evaluate.figures import FIGURE_DPI, figures
-from dhs.evaluate.gallery import StampImages, galleries, stamps
-from dhs.evaluate.page import PageParts, render_page
-from dhs.evaluate.rows import rows_as_csv, summary_rows
+from dhs.evaluate.figures import FIGURE_DPI
+from dhs.evaluate.rows import Row, rows_as_csv
+from dhs.evaluate.section import Section, figure_slot
 from dhs.evaluate.wording import sky_statement
+from dhs.page import document, picture, table
+from dhs.page import section as page_section
 
-Summary = dict[str, Any]
 
+def write_report(sections: Sequence[Section], *, run_info: dict[str, Any], out_dir: Path) -> Path:
+    """Write the report of ``sections`` into ``out_dir`` and return the path of report.html.
 
-def write_report(
-    summary: Summary, *, table: pa.Table, stamp_images: StampImages, run_info: dict[str, Any], out_dir: Path
-) -> Path:
-    """Write the report of ``table`` into ``out_dir`` and return the path of report.html.
-
-    ``stamp_images`` maps row numbers of ``table`` (n,) to stamps (n, 3, H, W) in nMgy. ``run_info`` needs ``name`` and
-    ``sky`` (a key of wording.SKY_STATEMENTS); every other entry is printed as it is. Raises ValueError when one of the
-    two is missing.
+    ``run_info`` needs ``name`` and ``sky`` (a key of wording.SKY_STATEMENTS); every other entry is printed as it is.
+    Raises ValueError when one of the two is missing, or two sections have one key.
     """
     if missing := [key for key in ("name", "sky") if key not in run_info]:
         raise ValueError(f"run_info lacks {' and '.join(missing)}: the report must say what was run, on which sky")
-    sky_statement(run_info["sky"])
-    _write_numbers(summary, run_info=run_info, out_dir=out_dir)
-    pngs = {name: figure_png(figure, dpi=FIGURE_DPI) for name, figure in figures(table, summary).items()}
-    for name, png in pngs.items():
-        write_atomically(out_dir / f"{name}.png", png)
-    shown = [
-        (gallery, stamps(gallery, table=table, stamp_images=stamp_images)) for gallery in galleries(table, summary)
-    ]
-    page = render_page(PageParts(summary, pngs, shown, run_info))
+    keys = [section.key for section in sections]
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        raise ValueError(f"two sections are called {twice[0]!r}: their numbers would overwrite each other")
+    statement = sky_statement(run_info["sky"])
+    _write_numbers(sections, run_info=run_info, out_dir=out_dir)
+    body = "".join(_section_html(section, out_dir=out_dir) for section in sections)
+    page = document(
+        f"{run_info['name']}: lens finder report",
+        eyebrow="Dark Halo Scope",
+        verdict=(*_verdict_lines(sections), statement),
+        body=f"{_verdict_table(sections)}{body}{_run_html(run_info)}{_appendix(sections)}",
+    )
     path = out_dir / "report.html"
     write_atomically(path, page.encode("ascii"))
     return path
 
 
-def _write_numbers(summary: Summary, *, run_info: dict[str, Any], out_dir: Path) -> None:
-    text = json.dumps({"run": run_info, **summary}, indent=2, allow_nan=False)
+def exit_code(sections: Sequence[Section]) -> int:
+    """That of the command: the highest of the sections'."""
+    return max((section.exit_code for section in sections), default=0)
+
+
+def _verdict_lines(sections: Sequence[Section]) -> tuple[str, ...]:
+    verdicts = [verdict for section in sections for verdict in section.verdicts]
+    met, missed = (sum(verdict.passed is value for verdict in verdicts) for value in (True, False))
+    if not verdicts:
+        return ("No target was put to the test.",)
+    return (f"{met} of {len(verdicts)} targets proved, {missed} missed, {len(verdicts) - met - missed} undecided.",)
+
+
+def _verdict_table(sections: Sequence[Section]) -> str:
+    words = {True: "proved", False: "missed", None: "undecided"}
+    rows = [
+        (verdict.claim, verdict.target, verdict.estimate, words[verdict.passed], verdict.provable)
+        for section in sections
+        for verdict in section.verdicts
+    ]
+    head = ("claim", "target", "measured", "verdict", "can this sample prove it?")
+    return page_section("Targets", table(head, rows, css="headline")) if rows else ""
+
+
+def _section_html(section: Section, *, out_dir: Path) -> str:
+    body, rest = section.html, ""
+    for name, figure in section.figures.items():
+        png = figure_png(figure, dpi=FIGURE_DPI)
+        stem = out_dir / "figures" / f"{section.key}_{name}"
+        write_atomically(stem.with_suffix(".png"), png)
+        write_atomically(stem.with_suffix(".pdf"), figure_pdf(figure))
+        card = picture(png, caption=section.captions.get(name, name.replace("_", " ")))
+        if figure_slot(name) in body:
+            body = body.replace(figure_slot(name), card)
+        else:
+            rest += card
+    warnings = "".join(f"<li>{escape(text)}</li>" for text in section.warnings)
+    listed = f"<ul class=warnings>{warnings}</ul>" if warnings else ""
+    return page_section(section.title, f"{listed}{body}<div class=figures>{rest}</div>" if rest else listed + body)
+
+
+def figure_pdf(figure: Figure) -> bytes:
+    """``figure`` as the bytes of a PDF without a date, so equal input gives equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
+    return buffer.getvalue()
+
+
+def _write_numbers(sections: Sequence[Section], *, run_info: dict[str, Any], out_dir: Path) -> None:
+    verdicts = [vars(verdict) for section in sections for verdict in section.verdicts]
+    content = {"run": run_info, "verdicts": verdicts} | {section.key: section.data for section in sections}
+    text = json.dumps(content, indent=2, allow_nan=False)
     write_atomically(out_dir / "metrics.json", f"{text}\n".encode())
-    write_atomically(out_dir / "metrics.csv", rows_as_csv(summary_rows(summary)).encode())
+    write_atomically(out_dir / "metrics.csv", rows_as_csv(_rows(sections)).encode())
+
+
+def _rows(sections: Sequence[Section]) -> list[Row]:
+    return [row for section in sections for row in section.rows]
+
+
+def _run_html(run_info: dict[str, Any]) -> str:
+    rows = [(key, value if isinstance(value, str) else repr(value)) for key, value in run_info.items()]
+    return page_section("Run", table(("", ""), rows, css="run"))
+
+
+def _appendix(sections: Sequence[Section]) -> str:
+    rows = [
+        (row.quantity, row.subset, _plain(row.value), _plain(row.low), _plain(row.high), f"{row.n:,}", row.note)
+        for row in _rows(sections)
+    ]
+    head = ("quantity", "subset", "value", "low", "high", "N", "note")
+    return f"<section><details><summary>Every number</summary>{table(head, rows, css='long')}</details></section>"
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -13,7 +13,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from dhs.train.module import LensFinder
 
 ENSEMBLE_VERSION = 1
 Maker = Callable[[StampBatch], Any]
+Precision = Literal["float32", "bf16"]
 
 
 class Finder(Protocol):
@@ -49,8 +50,10 @@ class Finder(Protocol):
 class SingleFinder:
     """One network."""
 
-    def __init__(self, module: LensFinder, *, tta: bool) -> None:
-        self.module, self.config, self._tta = module.eval(), module.config, tta
+    def __init__(self, module: LensFinder, *, tta: bool, device: str = "cpu", precision: Precision = "float32") -> None:
+        self.module, self.config, self._tta = module.eval().to(device), module.config, tta
+        self.device = torch.device(device)
+        self._bf16 = precision == "bf16"
 
     def maker(self, cutouts: Galaxies) -> BatchMaker:
         config = self.config
@@ -60,10 +63,12 @@ class SingleFinder:
 
     @torch.inference_mode()
     def logits(self, batch: dict[str, Any]) -> np.ndarray:
-        image, metadata = batch["image"], batch["metadata"]
+        image, metadata = (batch[name].to(self.device, non_blocking=True) for name in ("image", "metadata"))
         views = orientations(image) if self._tta else [image]
-        every = [self.module(view, metadata).float().cpu().numpy().astype(np.float64) for view in views]
-        return np.asarray(np.mean(every, axis=0))
+        # The head runs in float32 whatever the precision (dhs.train.network).
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16):
+            every = [self.module(view, metadata).float() for view in views]
+        return np.mean([logit.cpu().numpy().astype(np.float64) for logit in every], axis=0)
 
 
 @dataclass(frozen=True)
@@ -134,11 +139,11 @@ def save_ensemble(path: Path, members: list[Member]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def open_finder(path: Path, *, tta: bool = False) -> Finder:
-    """The finder in ``path``, on the CPU; ConfigError (one line) says what is wrong with the file."""
+def open_finder(path: Path, *, tta: bool = False, device: str = "cpu", precision: Precision = "float32") -> Finder:
+    """The finder in ``path``, on ``device``; ConfigError (one line) says what is wrong with the file."""
     content = read_checkpoint(path)
     if "dhs_ensemble" not in content:
-        return SingleFinder(finder_from(content, where=path), tta=tta)
+        return SingleFinder(finder_from(content, where=path), tta=tta, device=device, precision=precision)
     if content["dhs_ensemble"] != ENSEMBLE_VERSION:
         raise ConfigError(
             f"checkpoint = {path}: an ensemble of version {content['dhs_ensemble']}; allowed: {ENSEMBLE_VERSION}; "
@@ -148,5 +153,6 @@ def open_finder(path: Path, *, tta: bool = False) -> Finder:
     for part in content["members"]:
         plain = {"hyper_parameters": {"config": part["config"]}, "state_dict": part["state_dict"]}
         module = finder_from(plain, where=Path(f"{path} ({part['name']})"))
-        members.append(Member(part["name"], SingleFinder(module, tta=tta), part["scale"], part["offset"]))
+        single = SingleFinder(module, tta=tta, device=device, precision=precision)
+        members.append(Member(part["name"], single, part["scale"], part["offset"]))
     return Ensemble(members)

@@ -12,13 +12,15 @@ import pytest
 from rich.console import Console
 
 from dhs.evaluate.console import print_summary
-from dhs.evaluate.gallery import galleries
+from dhs.evaluate.gallery import galleries, stamps
+from dhs.evaluate.heldout import section
+from dhs.evaluate.pictures import Pictures
 from dhs.evaluate.report import write_report
 from dhs.evaluate.summary import summarise
 from dhs.evaluate.table import column, visible_mask
 
 RUN_INFO = {"name": "quickstart <&>", "sky": "mock", "git": "0123456789ab"}
-FIGURES = {"roc.png", "scores.png", "recall_theta_e.png", "recall_arc_snr.png", "fpr_by_class.png"}
+FIGURES = ("roc", "scores", "recall_theta_e", "recall_arc_snr", "fpr_by_class")
 
 
 class References(HTMLParser):
@@ -51,13 +53,21 @@ def written(summary, test_scores, tmp_path_factory):
         return np.full((len(rows), 3, 16, 16), 0.05, dtype=np.float32)
 
     out_dir = tmp_path_factory.mktemp("report")
-    path = write_report(summary, table=test_scores, stamp_images=stamp_images, run_info=RUN_INFO, out_dir=out_dir)
+    path = write_report([heldout(summary, test_scores, stamp_images)], run_info=RUN_INFO, out_dir=out_dir)
     return path, asked
+
+
+def heldout(summary, table, stamp_images):
+    shown = [(g, stamps(g, table=table, stamp_images=stamp_images)) for g in galleries(table, summary)]
+    pictures = [Pictures(g.title, g.explanation, [(s.png, s.caption) for s in some]) for g, some in shown]
+    return section(summary, table=table, pictures=pictures)
 
 
 def test_report_writes_its_files_and_no_temporary_ones(written):
     path, _ = written
-    assert {file.name for file in path.parent.iterdir()} == {"metrics.json", "metrics.csv", "report.html", *FIGURES}
+    assert {file.name for file in path.parent.iterdir()} == {"metrics.json", "metrics.csv", "report.html", "figures"}
+    figures = {f"heldout_{name}.{kind}" for name in FIGURES for kind in ("png", "pdf")}
+    assert {file.name for file in (path.parent / "figures").iterdir()} == figures
 
 
 def test_report_is_one_well_formed_page_without_scripts_or_network(written):
@@ -81,7 +91,7 @@ def test_report_escapes_names_and_says_which_sky_it_is(written):
 def test_first_claim_is_the_auroc_of_visible_lenses_with_interval_and_counts(written, summary):
     text, visible = written[0].read_text(), summary["visible"]
     auroc = visible["auroc"]
-    claim = re.search(r"<p class=claim>(.*?)</p>", text).group(1)
+    claim = re.search(r"<h2>Held-out simulations</h2>.*?<strong>(.*?)</strong>", text, re.S).group(1)
     assert f"{auroc['value']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]" in claim
     assert f"{visible['n_positives']} injected lenses against 1,200 negatives" in claim
     assert "says nothing of FPR 0.0001" in text
@@ -91,7 +101,8 @@ def test_metrics_json_and_csv_hold_the_summary(written, summary):
     folder = written[0].parent
     stored = json.loads((folder / "metrics.json").read_text())
     assert stored.pop("run") == RUN_INFO
-    assert stored == summary
+    assert stored.pop("verdicts") == []
+    assert stored == {"heldout": summary}
     rows = list(csv.DictReader(io.StringIO((folder / "metrics.csv").read_text())))
     first = next(row for row in rows if (row["quantity"], row["subset"]) == ("auroc", "visible"))
     assert float(first["value"]) == summary["visible"]["auroc"]["value"]
@@ -114,19 +125,17 @@ def test_report_of_a_sample_without_visible_lenses_is_still_written(test_scores,
     dark = test_scores.filter(pa.array(~visible_mask(test_scores)))
     summary = summarise(dark, val_scores, fprs=(1e-2,), bootstrap_resamples=20, seed=1)
     images = lambda rows: np.zeros((len(rows), 3, 8, 8), dtype=np.float32)  # noqa: E731
-    path = write_report(summary, table=dark, stamp_images=images, run_info=RUN_INFO, out_dir=tmp_path)
+    path = write_report([heldout(summary, dark, images)], run_info=RUN_INFO, out_dir=tmp_path)
     assert "the headline was not measured" in path.read_text()
 
 
-def test_run_info_must_say_which_sky(summary, test_scores, tmp_path):
+def test_run_info_must_say_which_sky(tmp_path):
     for run_info, message in (
         ({"name": "x"}, "run_info lacks sky"),
         ({"name": "x", "sky": "moon"}, "allowed are mock"),
     ):
         with pytest.raises(ValueError, match=message):
-            write_report(
-                summary, table=test_scores, stamp_images=np.zeros, run_info=run_info, out_dir=tmp_path / "none"
-            )
+            write_report([], run_info=run_info, out_dir=tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 

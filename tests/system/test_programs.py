@@ -54,7 +54,7 @@ def test_a_run_directory_holds_everything(finished):
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "metrics/attempt_1/metrics.csv",
-        "evaluate/scores_test.parquet",
+        "evaluate/scores/test.parquet",
         "evaluate/metrics.json",
         "evaluate/metrics.csv",
         "evaluate/report.html",
@@ -83,7 +83,7 @@ def test_evaluate_reproduces_the_figures_of_training(finished, tmp_path):
     )
     assert result.returncode == 0, result.stdout + result.stderr
     theirs, ours = (json.loads((path / "metrics.json").read_text()) for path in (finished / "evaluate", tmp_path))
-    assert theirs["all"] == ours["all"]
+    assert theirs["heldout"] == ours["heldout"]
 
 
 def test_kill_9_in_mid_epoch_and_the_same_command_ends_with_the_same_weights(finished, cache_dir, tmp_path):

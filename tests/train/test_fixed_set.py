@@ -67,7 +67,7 @@ def test_a_run_trains_reports_and_resumes_to_the_same_weights(config, painted, t
     assert "Mock sky: the galaxies are simulated" in report
     assert str(painted) in report
     metrics = json.loads((tmp_path / "whole" / "evaluate" / "metrics.json").read_text())
-    assert metrics["all"]["n_positives"] > 20
+    assert metrics["heldout"]["all"]["n_positives"] > 20
     card = json.loads((tmp_path / "whole" / "stamp_set.json").read_text())
     assert card["metadata"]["configuration"] == {"sky": {"name": "mock"}, "seed": 1}
     assert yaml.safe_load((tmp_path / "whole" / "config.yaml").read_text())["sky"]["name"] == "stamps"

@@ -1,0 +1,64 @@
+"""Stage `heldout`: what the finder does on injected lenses and negatives of the test sky, with intervals and N."""
+
+import pyarrow as pa
+
+from dhs.evaluate.context import EvaluationContext
+from dhs.evaluate.figures import figures
+from dhs.evaluate.gallery import galleries, stamps
+from dhs.evaluate.page import FIGURE_CAPTIONS, heldout_html
+from dhs.evaluate.pictures import Pictures, pictures_table, read_pictures
+from dhs.evaluate.rows import summary_rows
+from dhs.evaluate.section import Section
+from dhs.evaluate.summary import Summary, summarise
+from dhs.rng import Purpose
+
+
+def run(context: EvaluationContext) -> Section:
+    """The section, from the scores of test and calibration sky."""
+    table = context.test_scores
+    summary = summarise(
+        table,
+        context.calibration_scores,
+        fprs=context.settings.fprs,
+        bootstrap_resamples=context.settings.bootstrap_resamples,
+        seed=context.config.seed,
+    )
+    return section(summary, table=table, pictures=_pictures(context, table, summary))
+
+
+def section(summary: Summary, *, table: pa.Table, pictures: list[Pictures]) -> Section:
+    """The section of a summary: pure."""
+    return Section(
+        "heldout",
+        "Held-out simulations",
+        heldout_html(summary, pictures),
+        rows=summary_rows(summary),
+        data=summary,
+        figures=figures(table, summary),
+        captions=FIGURE_CAPTIONS,
+        warnings=summary["warnings"],
+    )
+
+
+def _pictures(context: EvaluationContext, table: pa.Table, summary: Summary) -> list[Pictures]:
+    """Found, missed and worst: chosen once with the scores, kept beside them."""
+    chosen = galleries(table, summary)
+    index = table.column("index").to_numpy()
+
+    def make() -> pa.Table:
+        def images(rows):  # type: ignore[no-untyped-def]
+            return context.supply.stamps(index[rows], purpose=Purpose.TEST).images.numpy()
+
+        return pictures_table(
+            [
+                Pictures(
+                    gallery.title,
+                    gallery.explanation,
+                    [(stamp.png, stamp.caption) for stamp in stamps(gallery, table=table, stamp_images=images)],
+                )
+                for gallery in chosen
+            ]
+        )
+
+    rows = ",".join(str(index[gallery.rows].tolist()) for gallery in chosen)
+    return read_pictures(context.table("pictures_heldout", make, identity=f"heldout {rows}"))
