@@ -85,7 +85,9 @@ def _train_recorded(job: Job[TrainConfig], record: RunRecord, start: Path | None
 
 
 def _train(job: Job[TrainConfig], record: RunRecord, start: Path | None, stop: StopRequest) -> None:
+    from dhs.inject.injector import Injector
     from dhs.inject.sheet import first_batch_sheet
+    from dhs.inject.training_sky import keep_extras, mix_lines
     from dhs.train.fit import fit
     from dhs.train.loggers import join_attempts
     from dhs.train.resume import continue_from, continue_run
@@ -97,6 +99,11 @@ def _train(job: Job[TrainConfig], record: RunRecord, start: Path | None, stop: S
     else:
         resume_from = continue_run(record.run_dir, config=config)
     supply = _supply(config, record)
+    if isinstance(supply, Injector):
+        keep_extras(record.run_dir, supply.extras.card)
+        samples = config.inject.samples_per_epoch
+        for line in mix_lines(supply.mix, kinds=supply.cutouts.kind, samples_per_epoch=samples):
+            log.info("%s", line)
     sheet = record.run_dir / "first_batch.png"
     if not sheet.is_file():
         first_batch_sheet(supply, path=sheet, batch_size=config.trainer.batch_size)

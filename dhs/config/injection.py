@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dhs.config.base import PerBand, Section
+from dhs.config.negatives import NegativesConfig, RealPositives
 from dhs.constants import DARK_SKY_MAG_ARCSEC2
 
 
@@ -62,11 +63,17 @@ class Acceptance(Section):
 class InjectConfig(Section):
     """Which galaxies get an arc, and how many stamps there are."""
 
-    positive_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    controls: Literal["unpaired", "paired"] = Field(
-        "unpaired", description="unpaired: a hash of the galaxy's id decides control or injection, for ever"
+    positive_fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="share of training positives; null: negatives.ratio says it, or else 1/2"
     )
-    samples_per_epoch: Annotated[int, Field(ge=2)] = 5000
+    controls: Literal["unpaired", "paired"] = Field(
+        "unpaired",
+        description="unpaired: a hash of the galaxy's id decides control or injection, for ever; paired: every "
+        "injected training stamp is followed by the same galaxy without an arc",
+    )
+    negatives: NegativesConfig = Field(default_factory=lambda: NegativesConfig.model_validate({}))
+    real_positives: RealPositives = Field(default_factory=lambda: RealPositives.model_validate({}))
+    samples_per_epoch: Annotated[int, Field(ge=2)] = Field(5000, description="positives and negatives together")
     n_val_positives: Annotated[int, Field(ge=1)] = 500
     n_test_positives: Annotated[int, Field(ge=1)] = 2000
     arc_noise: Literal["none", "poisson", "poisson_correlated"] = Field(
@@ -79,6 +86,32 @@ class InjectConfig(Section):
         DARK_SKY_MAG_ARCSEC2, description="g, r, z sky that the gain is derived from: gain = sky * invvar"
     )
     acceptance: Acceptance
+
+    @property
+    def positive_share(self) -> float:
+        """Share of positives, injected and real, in a training epoch."""
+        if self.negatives.ratio is not None:
+            return 1.0 / (1.0 + self.negatives.ratio)
+        return 0.5 if self.positive_fraction is None else self.positive_fraction
+
+    @model_validator(mode="after")
+    def _one_balance(self) -> "InjectConfig":
+        if self.positive_fraction is not None and self.negatives.ratio is not None:
+            raise ValueError(
+                f"negatives.ratio = {self.negatives.ratio:g}: and inject.positive_fraction = "
+                f"{self.positive_fraction:g}: both say how many positives there are; give one (ratio = (1 - f) / f)"
+            )
+        if self.controls == "paired" and self.positive_share > 0.5:
+            raise ValueError(
+                f"positive_fraction = {self.positive_share:g}: controls=paired gives every positive its own control; "
+                "must be 0.5 at most"
+            )
+        if self.controls == "paired" and self.positive_share == 0.5 and self.negatives.changes_the_mix:
+            raise ValueError(
+                "negatives.ratio = 1: controls=paired then has the positives' own hosts as negatives and no other, so "
+                "class_weights and hard have nothing to decide; raise it, or inject.controls=unpaired"
+            )
+        return self
 
 
 class RendererConfig(Section):

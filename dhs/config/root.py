@@ -78,6 +78,20 @@ class InjectionRoot(Section):
     def _files_exist(self) -> "InjectionRoot":
         return self._check_files()
 
+    @model_validator(mode="after")
+    def _training_mix_possible(self) -> "InjectionRoot":
+        real, hard = self.inject.real_positives.path, self.inject.negatives.hard.path
+        for key, path in (("real_positives", real), ("negatives.hard", hard)):
+            if path is not None and not path.exists():
+                raise ValueError(f"inject.{key}.path = {path}: no such file or store (docs/negatives.md)")
+        given = real or self.inject.negatives.ratio or self.inject.negatives.changes_the_mix
+        if given and isinstance(self.sky, StampsSky):
+            raise ValueError(
+                "inject.negatives, inject.real_positives: sky=stamps is a finished set whose positives and negatives "
+                "are what they are; leave them at null, or train on the fly"
+            )
+        return self
+
     def _check_files(self) -> Self:
         if isinstance(self.sky, Dr10Sky):
             raise ValueError(
@@ -176,6 +190,15 @@ class TrainConfig(InjectionRoot):
             raise ValueError(
                 f"inject.samples_per_epoch = {self.inject.samples_per_epoch}: must be at least "
                 f"trainer.batch_size = {self.trainer.batch_size}, or an epoch has no batch"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_stay_together(self) -> "TrainConfig":
+        if self.inject.controls == "paired" and self.trainer.batch_size % 2 and not isinstance(self.sky, StampsSky):
+            raise ValueError(
+                f"trainer.batch_size = {self.trainer.batch_size}: must be even with inject.controls=paired, or a "
+                "galaxy and its control fall into two batches"
             )
         return self
 

@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 from dhs.config.colour import PLAUSIBLE_R_MAG
 from dhs.config.root import InjectionRoot
-from dhs.config.sky import StampsSky
+from dhs.config.sky import FilesSky, MockSky, StampsSky, StoreSky
 from dhs.inject.injector import Injector
 from dhs.inject.painter import Painter
 from dhs.inject.psf_model import with_psf_ellipticity
 from dhs.inject.renderer import Renderer, build_renderer, require_device
 from dhs.inject.supply import StampSupply
+from dhs.inject.training_sky import with_extras
 from dhs.sky.build import load_sky
 from dhs.sky.cutouts import CutoutSet
 from dhs.source.base import Source
@@ -24,6 +25,8 @@ Progress = Callable[[int, int], None]
 def build_injector(config: InjectionRoot, *, progress: Progress | None = None) -> Injector:
     """What draws recipes and paints them: training, fixed sets. ``progress(done, total)`` counts galaxies drawn."""
     cutouts, source, renderer = _parts(config, progress=progress)
+    rule = config.sky.split if isinstance(config.sky, MockSky | FilesSky | StoreSky) else None
+    cutouts, extras = with_extras(cutouts, inject=config.inject, split=rule)
     return Injector(
         cutouts,
         renderer=renderer,
@@ -32,6 +35,7 @@ def build_injector(config: InjectionRoot, *, progress: Progress | None = None) -
         lens=config.lens,
         colour=config.colour,
         inject=config.inject,
+        extras=extras,
     )
 
 

@@ -2,9 +2,11 @@
 
 Training draws galaxies at random and keeps arcs that pass the acceptance cuts. Validation and test sets are fixed:
 injected hosts first, then every negative galaxy of the split once. The test set takes arcs as the priors give them,
-so what training rejects is there as a graded test: each arc says which cut it would fail.
+so what training rejects is there as a graded test: each arc says which cut it would fail. Which share of a training
+epoch is what (arcs, known lenses, classes of negatives) is `dhs.inject.mix`'s; the fixed sets know nothing of it.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +17,13 @@ from dhs.config.lens import LensConfig
 from dhs.constants import CLASSES
 from dhs.inject.acceptance import Priors, draw_arcs
 from dhs.inject.colour import source_magnitudes
+from dhs.inject.mix import INJECTED, NEGATIVE, NO_ROWS, POSITIVE_ORIGINS, TrainingMix, drawable
 from dhs.inject.painter import Painter
 from dhs.inject.recipe import controls
 from dhs.inject.renderer import Renderer
 from dhs.inject.stamp_batch import StampBatch, only_controls
 from dhs.inject.strength import build_strength, require_known
+from dhs.inject.training_sky import Extras
 from dhs.rng import Purpose, derived_rng, keyed_rng
 from dhs.sky.cutouts import CutoutSet
 from dhs.sky.target_table import gets_arc
@@ -55,12 +59,18 @@ class Injector:
         lens: LensConfig,
         colour: ColourConfig,
         inject: InjectConfig,
+        extras: Extras | None = None,
     ) -> None:
-        self.cutouts = cutouts
+        """``extras``: rows of ``cutouts`` behind the sky's own that training has too (`dhs.inject.training_sky`)."""
+        self.cutouts, self.extras = cutouts, extras or Extras()
         self.source = source
         self._renderer, self._seed, self._inject = renderer, seed, inject
         self.painter = Painter(cutouts, renderer=renderer, source=source, lens=lens, inject=inject)
-        self._pools = {split: self._pool(split) for split in ("train", "val", "test")}
+        self._pools = {
+            split: pool_of(cutouts, split=split, controls=inject.controls, without=self.extras.lenses)
+            for split in ("train", "val", "test")
+        }
+        self.mix = self._training_mix()
         require_known(lens, cutouts, hosts=np.concatenate([pool.hosts for pool in self._pools.values()]))
         self._priors = Priors(
             lens, build_strength(lens), colour, source.choose, source_magnitudes(source, colour=colour)
@@ -81,13 +91,13 @@ class Injector:
     def stamps(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0, measure: bool = False) -> StampBatch:
         """The stamps of (B,) ``indices``; stamp i does not depend on the others, nor on ``measure``."""
         rngs = [keyed_rng(self._seed, purpose, epoch, int(i)) for i in indices]
-        rows, injected = self._assign(indices, rngs, purpose=purpose)
+        rows, origin = self._assign(indices, rngs, purpose=purpose, epoch=epoch)
         keys = np.array([(self._seed, int(purpose), epoch, int(i)) for i in indices], dtype=np.int64)
         recipes = controls(self.cutouts, rows, keys=keys)
         pixels = self.painter.pixels(rows)
-        where = np.flatnonzero(injected)
+        where = np.flatnonzero(origin == INJECTED)
         if len(where) == 0:
-            return only_controls(pixels.images, pixels.good, recipes, measure=measure)
+            return replace(only_controls(pixels.images, pixels.good, recipes, measure=measure), drawn=origin)
         cuts = self._inject.acceptance
         arcs = draw_arcs(
             self.cutouts,
@@ -102,22 +112,27 @@ class Injector:
             good=pixels.good[where],
             acceptance=cuts.model_copy(update={"max_tries": 1}) if purpose == Purpose.TEST else cuts,
         )
-        return self.painter.finish(pixels, recipes, arcs=arcs, where=where, measure=measure)
+        return replace(self.painter.finish(pixels, recipes, arcs=arcs, where=where, measure=measure), drawn=origin)
 
     def assignments(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """(B,) galaxy row and (B,) label of each of ``indices``, without painting anything."""
+        rows, origin = self.origins(indices, purpose=purpose, epoch=epoch)
+        return rows, np.isin(origin, POSITIVE_ORIGINS)
+
+    def origins(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """(B,) galaxy row and (B,) int8 index into `mix.ORIGINS` of each of ``indices``."""
         rngs = [keyed_rng(self._seed, purpose, epoch, int(i)) for i in indices]
-        return self._assign(indices, rngs, purpose=purpose)
+        return self._assign(indices, rngs, purpose=purpose, epoch=epoch)
 
     def injected_indices(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0) -> list[int]:
         """Those of ``indices`` that carry an arc."""
-        _, injected = self.assignments(indices, purpose=purpose, epoch=epoch)
-        return [int(i) for i in indices[injected]]
+        _, origin = self.origins(indices, purpose=purpose, epoch=epoch)
+        return [int(i) for i in indices[origin == INJECTED]]
 
     def _assign(
-        self, indices: np.ndarray, rngs: list[np.random.Generator], *, purpose: Purpose
+        self, indices: np.ndarray, rngs: list[np.random.Generator], *, purpose: Purpose, epoch: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Galaxy row and label of each index."""
+        """Galaxy row and origin of each index."""
         pool = self.pool(purpose)
         if purpose in (Purpose.VAL, Purpose.TEST):
             n_positives = self.n_stamps(purpose) - len(pool.negatives)
@@ -127,23 +142,48 @@ class Injector:
                 pool.hosts[indices % len(pool.hosts)],
                 pool.negatives[np.clip(indices - n_positives, 0, None)],
             )
-            return rows, injected
-        injected = np.array([rng.random() < self._inject.positive_fraction for rng in rngs])
-        choices = [pool.hosts if positive else pool.negatives for positive in injected]
-        rows = np.array([choice[int(rng.random() * len(choice))] for choice, rng in zip(choices, rngs, strict=True)])
-        return rows, injected
+            return rows, np.where(injected, INJECTED, NEGATIVE).astype(np.int8)
+        odd = [int(i) for i in indices if i % 2] if self.mix.paired else []
+        return self.mix.assign(
+            indices, rngs, partner=[keyed_rng(self._seed, purpose, epoch, index - 1) for index in odd]
+        )
 
-    def _pool(self, split: str) -> Pool:
-        hosts = self.cutouts.rows(split=split, classes=HOST_CLASSES)
-        others = self.cutouts.rows(split=split, classes=tuple(set(CLASSES) - set(HOST_CLASSES)))
-        if self._inject.controls == "paired":
-            pool = Pool(hosts, np.union1d(hosts, others))
-        else:
-            injected = gets_arc(self.cutouts.target_id[hosts])
-            pool = Pool(hosts[injected], np.union1d(hosts[~injected], others))
-        if len(pool.hosts) == 0 or len(pool.negatives) == 0:
-            raise ValueError(
-                f"sky: split {split!r} has {len(pool.hosts)} galaxies to inject into and {len(pool.negatives)} "
-                f"negatives: both must be above 0; give more galaxies, or inject.controls=paired"
+    def _training_mix(self) -> TrainingMix:
+        """ValueError (one line) where the configuration asks for galaxies that are not there."""
+        inject, extras, pool = self._inject, self.extras, self._pools["train"]
+        hard, kind = inject.negatives.hard, self.cutouts.kind
+        key = "inject.negatives.class_weights"
+        has_real, has_hard = len(extras.real) > 0, len(extras.hard) > 0
+        return TrainingMix(
+            positive_share=inject.positive_share,
+            hosts=pool.hosts,
+            negatives=drawable(pool.negatives, kind[pool.negatives], weights=inject.negatives.class_weights, key=key),
+            paired=inject.controls == "paired",
+            real=extras.real,
+            real_fraction=inject.real_positives.fraction if has_real else 0.0,
+            hard=drawable(
+                extras.hard, kind[extras.hard], weights=hard.class_weights, key="inject.negatives.hard.class_weights"
             )
-        return pool
+            if has_hard
+            else None,
+            hard_fraction=hard.fraction if has_hard else 0.0,
+        )
+
+
+def pool_of(cutouts: CutoutSet, *, split: str, controls: str, without: np.ndarray = NO_ROWS) -> Pool:
+    """Hosts and negatives of ``split``, ``without`` (rows) of them in train; ValueError where there are none."""
+    hosts = cutouts.rows(split=split, classes=HOST_CLASSES)
+    others = cutouts.rows(split=split, classes=tuple(set(CLASSES) - set(HOST_CLASSES)))
+    if split == "train":
+        hosts, others = np.setdiff1d(hosts, without), np.setdiff1d(others, without)
+    if controls == "paired":
+        pool = Pool(hosts, np.union1d(hosts, others))
+    else:
+        injected = gets_arc(cutouts.target_id[hosts])
+        pool = Pool(hosts[injected], np.union1d(hosts[~injected], others))
+    if len(pool.hosts) == 0 or len(pool.negatives) == 0:
+        raise ValueError(
+            f"sky: split {split!r} has {len(pool.hosts)} galaxies to inject into and {len(pool.negatives)} "
+            f"negatives: both must be above 0; give more galaxies, or inject.controls=paired"
+        )
+    return pool

@@ -10,6 +10,7 @@ from dhs.constants import BANDS, CLASSES
 from dhs.display import comparison_sheet, contact_sheet
 from dhs.inject.acceptance import CUTS
 from dhs.inject.injector import Injector
+from dhs.inject.mix import HARD_NEGATIVE, NEGATIVE, PAIRED_CONTROL, REAL_LENS
 from dhs.inject.stamp_batch import StampBatch
 from dhs.inject.supply import StampSupply
 from dhs.rng import Purpose
@@ -21,6 +22,14 @@ log = logging.getLogger("dhs")
 COLUMNS = 8
 MAX_POOL = 4096
 """Samples looked through to find enough injections for a sheet."""
+
+UNINJECTED = {
+    NEGATIVE: "no arc",
+    REAL_LENS: "known lens, nothing injected",
+    HARD_NEGATIVE: "hard negative",
+    PAIRED_CONTROL: "same galaxy, no arc",
+}
+"""What the caption says of a stamp without an injected arc."""
 
 
 def injection_sheet(injector: Injector, *, n_stamps: int, path: Path) -> Path:
@@ -56,15 +65,21 @@ def first_batch_sheet(injector: StampSupply, *, path: Path, batch_size: int) -> 
     """PNG of the first training batch as it is: lenses and negatives, in nanomaggies before preprocessing."""
     indices = np.arange(min(batch_size, 64, injector.n_stamps(Purpose.TRAIN)))
     stamps = injector.stamps(indices, purpose=Purpose.TRAIN, epoch=0)
-    order = np.argsort(~stamps.recipes.injected, kind="stable")
+    order = np.argsort(stamps.origin == NEGATIVE, kind="stable")
+    order = order[np.argsort(~stamps.label[order], kind="stable")]
     kinds = injector.cutouts.kind[stamps.recipes.row]
-    captions = [_caption(stamps, i) if stamps.recipes.injected[i] else f"{CLASSES[kinds[i]]}\nno arc" for i in order]
+    captions = [
+        _caption(stamps, i)
+        if stamps.recipes.injected[i]
+        else f"{CLASSES[kinds[i]].replace('_', ' ')}\n{UNINJECTED[stamps.origin[i]]}"
+        for i in order
+    ]
     return contact_sheet(
         stamps.images.numpy()[order],
         captions=captions,
         path=path,
         columns=COLUMNS,
-        title="First training batch: injected, then negatives",
+        title="First training batch: lenses, then negatives",
     )
 
 

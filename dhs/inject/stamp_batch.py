@@ -8,6 +8,7 @@ import torch
 from dhs.constants import BANDS
 from dhs.inject.acceptance import CUTS, ArcBatch
 from dhs.inject.measure import ArcMeasures, spread
+from dhs.inject.mix import INJECTED, NEGATIVE, POSITIVE_ORIGINS
 from dhs.inject.recipe import RecipeBatch
 
 
@@ -32,9 +33,23 @@ class StampBatch:
     """(B, len(CUTS)) int16: draws thrown away before this arc, by the cut they failed; 0 for controls."""
     measures: ArcMeasures | None = None
     """The costlier measures, where ``stamps(..., measure=True)`` asked for them."""
+    drawn: np.ndarray | None = None
+    """(B,) int8 index into mix.ORIGINS, where a stream drew the stamps; None: arcs and controls of given recipes."""
 
     def __len__(self) -> int:
         return len(self.recipes)
+
+    @property
+    def origin(self) -> np.ndarray:
+        """(B,) int8 index into mix.ORIGINS: whether a positive was injected or is a known lens, and which negative."""
+        if self.drawn is not None:
+            return self.drawn
+        return np.where(self.recipes.injected, INJECTED, NEGATIVE).astype(np.int8)
+
+    @property
+    def label(self) -> np.ndarray:
+        """(B,) bool: a lens, injected or real."""
+        return np.isin(self.origin, POSITIVE_ORIGINS)
 
     @property
     def accepted(self) -> np.ndarray:
@@ -55,6 +70,8 @@ class StampBatch:
                 values[name] = None if value is None else ArcMeasures(*(column[index] for column in value))
             elif name == "recipes":
                 values[name] = value.take(index)
+            elif value is None:
+                continue
             else:
                 values[name] = value[chosen] if isinstance(value, torch.Tensor) else value[index]
         return StampBatch(**values)

@@ -36,7 +36,8 @@ class BatchMaker:
         return {
             "image": images,
             "metadata": torch.from_numpy(metadata),
-            "label": torch.from_numpy(stamps.recipes.injected.astype(np.float32)),
+            "label": torch.from_numpy(stamps.label.astype(np.float32)),
+            "origin": torch.from_numpy(stamps.origin.astype(np.int64)),
             "kind": torch.from_numpy(self._cutouts.kind[rows].astype(np.int64)),
             "index": torch.from_numpy(stamps.recipes.key[:, 3]),
         }

@@ -68,13 +68,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def checkpoint_config(checkpoint: dict[str, Any], *, path: Path) -> TrainConfig:
-    """The configuration that ``checkpoint`` was trained with; ConfigError where it is not valid here."""
+def checkpoint_config(checkpoint: dict[str, Any], *, path: Path, to_score: bool = False) -> TrainConfig:
+    """The configuration that ``checkpoint`` was trained with; ConfigError where it is not valid here.
+
+    ``to_score``: without the lists and stores of its training mix, which scoring does not need and which may be gone.
+    """
     if "hyper_parameters" not in checkpoint:
         raise ConfigError(f"checkpoint = {path}: an ensemble; give a checkpoint of one network")
     plain = checkpoint["hyper_parameters"]["config"]
     plain["model"] |= {"pretrained": None, "init_from": None}  # the weights come from the checkpoint
     plain["resume"] = "auto"  # where that run itself was continued from is no matter
+    if to_score and "negatives" in plain["inject"]:
+        plain["inject"]["real_positives"]["path"] = None
+        plain["inject"]["negatives"]["hard"] |= {"path": None, "class_weights": None}
     try:
         return validate(plain, schema=TrainConfig)
     except ConfigError as error:
@@ -89,7 +95,7 @@ def load_finder(path: Path) -> LensFinder:
 
 def finder_from(checkpoint: dict[str, Any], *, where: Path) -> LensFinder:
     """The trained module of what `read_checkpoint` gave, in evaluation mode, on the CPU, with its own configuration."""
-    config = checkpoint_config(checkpoint, path=where)
+    config = checkpoint_config(checkpoint, path=where, to_score=True)
     try:
         finder = LensFinder(config)
     except ValueError as error:

@@ -6,7 +6,6 @@ from dhs.config.network import LossConfig
 from dhs.constants import CLASSES
 from dhs.inject.injector import Injector
 from dhs.inject.supply import StampSupply
-from dhs.rng import Purpose
 
 
 def require_weighted_classes(supply: StampSupply, *, loss: LossConfig) -> None:
@@ -16,7 +15,7 @@ def require_weighted_classes(supply: StampSupply, *, loss: LossConfig) -> None:
     """
     kinds = supply.cutouts.kind
     if isinstance(supply, Injector):
-        kinds = kinds[supply.pool(Purpose.TRAIN).negatives]
+        kinds = kinds[supply.mix.drawn_negatives]
     counts = dict(zip(CLASSES, np.bincount(kinds, minlength=len(CLASSES)), strict=True))
     there = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     for name, weight in loss.class_weights.items():

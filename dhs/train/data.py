@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from dhs.config.root import TrainConfig
+from dhs.inject.mix import ORIGINS
 from dhs.inject.stream import InjectionStream
 from dhs.inject.supply import StampSupply
 from dhs.preemption import stop_with_parent_only
@@ -67,7 +68,8 @@ class InjectionData(pl.LightningDataModule):
 
     def recipes(self, indices: np.ndarray, *, purpose: Purpose, epoch: int) -> dict[str, np.ndarray]:
         """What the samples ``indices`` were made of: one column for each quantity of their recipes."""
-        return self._supply.stamps(indices, purpose=purpose, epoch=epoch).recipes.columns()
+        stamps = self._supply.stamps(indices, purpose=purpose, epoch=epoch)
+        return stamps.recipes.columns() | {"drawn_as": np.array(ORIGINS)[stamps.origin]}
 
     def state_dict(self) -> dict[str, int]:
         """Epoch and batches that the loop has finished, not those the loader has prefetched."""
