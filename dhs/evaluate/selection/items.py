@@ -65,7 +65,7 @@ class SelectionItems:
             Pool(self.hosts, self.hosts[:0]),
             design=design,
             per_cell=settings.per_cell,
-            controls=Controls(mode="none"),
+            controls=Controls(mode="none", fraction=0.5, rows_per_galaxy=1, kinds=None),
             seed=seed,
         )
         assert plan.cell_hosts is not None

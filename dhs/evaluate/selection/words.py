@@ -123,9 +123,9 @@ def _row(quantity: str, subset: str, estimate: Estimate) -> Row:
 def _curve_rows(result: Selection, *, name: str, quantity: str) -> Iterator[Row]:
     curve = result.curves[quantity]
     for i, (low, high) in enumerate(zip(curve.edges[:-1], curve.edges[1:], strict=True)):
-        numbers = (_plain(values[i]) for values in (curve.value, curve.low, curve.high))
+        value, lower, upper = (_plain(values[i]) for values in (curve.value, curve.low, curve.high))
         note = "no injections" if curve.n[i] == 0 else f"{curve.n_effective[i]:.0f} independent"
-        yield Row(f"completeness_{name}", f"{quantity} {low:g} - {high:g}", *numbers, int(curve.n[i]), note)
+        yield Row(f"completeness_{name}", f"{quantity} {low:g} - {high:g}", value, lower, upper, int(curve.n[i]), note)
 
 
 def _cell_rows(injections: Injections, result: Selection, *, name: str) -> Iterator[Row]:
@@ -136,11 +136,11 @@ def _cell_rows(injections: Injections, result: Selection, *, name: str) -> Itera
             f"theta_e {grid.theta_e_arcsec[t]:g}, fwhm_r {psf[p]:g} - {psf[p + 1]:g}, "
             f"depth_r {depth[d]:g} - {depth[d + 1]:g}"
         )
-        numbers = (_plain(values[t, p, d]) for values in (cells.value, cells.low, cells.high))
+        value, low, high = (_plain(float(values[t, p, d])) for values in (cells.value, cells.low, cells.high))
         note = (
             f"{cells.n_hosts[t, p, d]} galaxies" if cells.n[t, p, d] else "empty: no galaxy with this seeing and depth"
         )
-        yield Row(f"completeness_{name}", subset, *numbers, int(cells.n[t, p, d]), note)
+        yield Row(f"completeness_{name}", subset, value, low, high, int(cells.n[t, p, d]), note)
 
 
 def data_of(injections: Injections, results: dict[str, Selection]) -> dict[str, Any]:
