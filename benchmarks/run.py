@@ -22,6 +22,7 @@ from benchmarks import renderer, sky_store, stamp_sets
 from benchmarks.bank_load import bank_load
 from benchmarks.manifest import manifest
 from benchmarks.measure import Rows
+from benchmarks.selection import selection
 from benchmarks.spark import spark
 from benchmarks.stamps import stamps, stamps_memory
 from benchmarks.start import start
@@ -118,6 +119,7 @@ def main(parts: list[str]) -> None:
         "compact": stamp_sets.compact,
         "stamps_stream": stamp_sets.stamps_stream,
         "stamps": stamps,
+        "selection": selection,
         "stamps_memory": stamps_memory,
     }
     unknown = set(parts) - set(available)

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dhs.config.base import Fraction, Section
+from dhs.config.selection import SelectionSettings
 
-StageName = Literal["heldout"]
+StageName = Literal["heldout", "selection"]
 """Stages of `dhs.evaluate.stages`, in the order of the report."""
 
 
@@ -63,6 +64,7 @@ class EvaluateConfig(Section):
     calibration: CalibrationConfig = CalibrationConfig()
     heldout: HeldoutConfig = HeldoutConfig()
     negatives: NegativesConfig = NegativesConfig()
+    selection: SelectionSettings = SelectionSettings()
 
 
 class AllTask(Section):

@@ -32,7 +32,10 @@ class Stage:
         return run(context)
 
 
-STAGES: tuple[Stage, ...] = (Stage("heldout", "Held-out simulations", "dhs.evaluate.heldout"),)
+STAGES: tuple[Stage, ...] = (
+    Stage("heldout", "Held-out simulations", "dhs.evaluate.heldout"),
+    Stage("selection", "Selection function", "dhs.evaluate.selection.stage"),
+)
 
 
 def run_stages(context: EvaluationContext, names: Sequence[str] | None) -> list[Section]:

@@ -43,7 +43,8 @@ def map_figure(grid: SelectionGrid, cells: Completeness, *, title: str) -> Figur
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     bar.ax.tick_params(labelsize=8)
     figure.suptitle(title, fontsize=9, x=0.01, ha="left", color=INK)
-    figure.legend(handles=_map_keys(cells), loc="outside lower left", ncols=3, fontsize=7.5, frameon=False)
+    if keys := _map_keys(cells):
+        figure.legend(handles=keys, loc="outside lower left", ncols=3, fontsize=7.5, frameon=False)
     return figure
 
 
@@ -65,7 +66,7 @@ def _draw_map(axes: Axes, grid: SelectionGrid, cells: Completeness, *, depth: in
     wide = cells.high[:, :, depth].T - cells.low[:, :, depth].T > WIDE
     y, x = np.nonzero(wide)
     axes.plot(theta[x], psf[y], ".", color="white", ms=3.5, mec=INK, mew=0.4)
-    if value.shape[0] > 1 and value.shape[1] > 1 and np.nanmin(value, initial=1) < 0.5 < np.nanmax(value, initial=0):
+    if _has_contour(value):
         half = axes.contour(theta, psf, np.ma.masked_invalid(value), levels=[0.5], colors="white", linewidths=1.5)
         half.set_path_effects([withStroke(linewidth=2.6, foreground=INK)])
     axes.set_title(f"depth {grid.depth_edges_mag[depth]:g}\u2013{grid.depth_edges_mag[depth + 1]:g} mag", fontsize=8.5)
@@ -79,9 +80,15 @@ def _map_keys(cells: Completeness) -> list[Patch | Line2D]:
     if (cells.high - cells.low > WIDE).any():
         label = f"95% interval wider than {WIDE:.0%}"
         keys.append(Line2D([], [], ls="", marker=".", color="white", mec=INK, mew=0.5, ms=6, label=label))
-    outline = [withStroke(linewidth=2.6, foreground=INK)]
-    keys.append(Line2D([], [], color="white", lw=1.5, path_effects=outline, label="half are found"))
+    if any(_has_contour(cells.value[:, :, depth]) for depth in range(cells.value.shape[2])):
+        outline = [withStroke(linewidth=2.6, foreground=INK)]
+        keys.append(Line2D([], [], color="white", lw=1.5, path_effects=outline, label="half are found"))
     return keys
+
+
+def _has_contour(value: np.ndarray) -> bool:
+    """Whether half is crossed somewhere on (P, T) or (T, P) cells."""
+    return min(value.shape) > 1 and bool(np.nanmin(value, initial=1) < 0.5 < np.nanmax(value, initial=0))
 
 
 def _edges_about(nodes: np.ndarray) -> np.ndarray:

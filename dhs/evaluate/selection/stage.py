@@ -133,8 +133,9 @@ def _figures(injections: Injections, results: dict[str, Selection]) -> tuple[dic
     grid = injections.grid
     figures, captions = {}, {}
     for name, result in results.items():
-        figures[f"map_{name}"] = map_figure(grid, result.cells, title=f"Completeness at {result.cut.label}")
-        captions[f"map_{name}"] = (
+        key = f"map_{name.replace('.', '_')}"  # a file's name
+        figures[key] = map_figure(grid, result.cells, title=f"Completeness at {result.cut.label}")
+        captions[key] = (
             f"Share of injected lenses found at {result.cut.label}, by Einstein radius, r-band seeing and 5-sigma "
             "point-source depth (r, AB). Hatched: the test sky has no galaxy with these conditions."
         )

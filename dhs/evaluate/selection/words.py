@@ -1,7 +1,6 @@
 """The selection function in words, tables and rows of numbers."""
 
 from collections.abc import Iterator
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from dhs.evaluate.selection.analysis import CURVES, Selection
 from dhs.evaluate.selection.cells import Injections
 from dhs.evaluate.selection.natural import hosts_by_condition
 from dhs.evaluate.wording import rate
+from dhs.page import table
 
 FILE_NAME = "selection_function.parquet"
 
@@ -81,13 +81,12 @@ def natural_table(results: dict[str, Selection]) -> str:
             "unknown" if rho is None else f"{rho:.3f}",
             "nowhere" if half is None else f"{half:.2f} arcsec",
         )
-        lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+        lines.append(cells)
     heads = (
         "threshold", "completeness of nature's lenses, 95%", "of it: the injections' own scatter (1 sigma)",
         "correlation within a galaxy", "half are found from",
     )  # fmt: skip
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    return table(heads, lines)
 
 
 def half_found_arcsec(result: Selection) -> float | None:

@@ -28,7 +28,8 @@ class SnrFinder:
 def _snr_and_noise(stamps: StampBatch) -> np.ndarray:
     draws = [np.random.default_rng([7, abs(int(key))]).random() for key in stamps.recipes.key[:, 3]]
     u = np.array(draws)
-    return law_logit(stamps.arc_snr_sum.max(axis=1)) + np.log(u / (1 - u))
+    snr = np.nan_to_num(stamps.arc_snr_sum.max(axis=1), nan=1.0)  # controls have none: they pass for faint arcs
+    return law_logit(snr) + np.log(u / (1 - u))
 
 
 def law_logit(snr: np.ndarray) -> np.ndarray:
