@@ -8,7 +8,7 @@ from pydantic import Field
 from dhs.config.base import Fraction, Section
 from dhs.config.selection import SelectionSettings
 
-StageName = Literal["heldout", "selection"]
+StageName = Literal["heldout", "calibration", "negatives", "selection"]
 """Stages of `dhs.evaluate.stages`, in the order of the report."""
 
 
@@ -22,6 +22,8 @@ class CalibrationConfig(Section):
     """Of the test galaxies that source=test_part takes, by the hash of their ids."""
     method: Literal["isotonic", "temperature"] = "isotonic"
     """logit -> probability."""
+    lens_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of lenses that calibrated probabilities are for; null: that of the calibration stamps."""
     bins: Annotated[int, Field(ge=5, le=100)] = 15
     """Of equal number, for the expected calibration error and the reliability diagram."""
 
@@ -50,7 +52,7 @@ class EvaluateConfig(Section):
         None, description="null: all of them with task=all; those of after_training with task=score"
     )
     after_training: tuple[StageName, ...] = Field(
-        ("heldout",), description="what train.py runs at its end, and task=score"
+        ("heldout", "calibration", "negatives"), description="what train.py runs at its end, and task=score"
     )
     fprs: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (1e-2, 1e-3, 1e-4)
     bin_fpr: Fraction = Field(1e-2, description="recall by bin and per-class rates are given at this FPR")

@@ -1,9 +1,10 @@
 """Thresholds at stated false-positive rates and logit -> probability, from sky that no claim is made on.
 
 A threshold is the score that the allowed number of calibration negatives exceed; a probability is the share of lenses
-among calibration stamps of that score, so it holds for the *mix* of lenses and negatives of the calibration sky (a
-survey has fewer lenses than one in 1,000, and its probabilities are lower). Isotonic regression (Zadrozny & Elkan 2002)
-bends the scores as the data ask; temperature scaling (Guo+2017, arXiv:1706.04599) divides logits by one number.
+among calibration stamps of that score, so it holds for the *mix* of lenses and negatives of the calibration sky, unless
+another share of lenses is stated (a survey has fewer than one in 1,000, and its probabilities are far lower). Isotonic
+regression (Zadrozny & Elkan 2002) bends the scores as the data ask; temperature scaling (Guo+2017, arXiv:1706.04599)
+divides logits by one number.
 
     calibration = calibrate(val_scores, fprs=(1e-2, 1e-3), settings=CalibrationConfig())
     calibration.threshold(1e-2).logit, calibration.probability(logits)
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from dhs.config.evaluation import CalibrationConfig
 from dhs.evaluate.metrics import allowed_false_positives, resolution, resolution_note, threshold_at
+from dhs.evaluate.reliability import at_share
 from dhs.evaluate.table import column
 
 
@@ -59,28 +61,35 @@ class Calibration:
     calibrator: Calibrator
     n_positives: int
     n_negatives: int
+    only_accepted: bool
+    """Every lens of the calibration sky passes the cuts of training: probabilities are for such lenses."""
+    lens_share: float
+    """Of the stamps that probabilities are for."""
 
     def threshold(self, fpr: float) -> Threshold | None:
         """None where the calibration negatives cannot resolve ``fpr``, or where it is none of the stated rates."""
         return next((threshold for threshold in self.thresholds if threshold.fpr == fpr), None)
 
     def probability(self, logit: np.ndarray) -> np.ndarray:
-        """(N,) calibrated probabilities, at the mix of the calibration sky."""
-        return self.calibrator.probability(np.asarray(logit, np.float64))
+        """(N,) calibrated probabilities, for a share `lens_share` of lenses."""
+        return self.probability_at(logit, lens_share=self.lens_share)
 
-    @property
-    def lens_share(self) -> float:
-        """Of the calibration stamps: the mix that probabilities hold for."""
-        return self.n_positives / (self.n_positives + self.n_negatives)
+    def probability_at(self, logit: np.ndarray, *, lens_share: float) -> np.ndarray:
+        """(N,) calibrated probabilities where ``lens_share`` of the stamps are lenses."""
+        fitted = self.n_positives / (self.n_positives + self.n_negatives)
+        return at_share(self.calibrator.probability(np.asarray(logit, np.float64)), fitted=fitted, wanted=lens_share)
 
 
 def calibrate(table: pa.Table, *, fprs: Sequence[float], settings: CalibrationConfig) -> Calibration:
-    """Thresholds and calibrator of a score table (dhs.evaluate.table) that has both labels."""
+    """Thresholds and calibrator of a score table (dhs.evaluate.held_out) that has both labels."""
     logit, label = column(table, "logit"), column(table, "label")
     negative = logit[label == 0]
     found, unresolved = thresholds_of(negative, fprs=fprs)
     fit = fit_isotonic if settings.method == "isotonic" else fit_temperature
-    return Calibration(found, unresolved, fit(logit, label), int((label == 1).sum()), len(negative))
+    n_positives = int((label == 1).sum())
+    share = settings.lens_share or n_positives / len(label)
+    accepted = bool(table.column("accepted").to_numpy()[label == 1].all())
+    return Calibration(found, unresolved, fit(logit, label), n_positives, len(negative), accepted, share)
 
 
 def thresholds_of(

@@ -17,7 +17,6 @@ from matplotlib.ticker import MultipleLocator, PercentFormatter
 
 from dhs.constants import CLASSES
 from dhs.evaluate.bootstrap import bootstrap
-from dhs.evaluate.metrics import HALF_LOGIT
 from dhs.evaluate.table import column, visible_mask
 from dhs.evaluate.wording import CLASS_NAMES, threshold_words
 from dhs.rng import Purpose, keyed_rng
@@ -44,13 +43,12 @@ def figures(table: pa.Table, summary: Summary) -> dict[str, Figure]:
             summary, key="by_theta_e_over_psf", xlabel=r"Einstein radius / seeing,  $\theta_\mathrm{E}$ / FWHM$_r$"
         ),
         "recall_arc_snr": recall_figure(summary, key="by_arc_snr_sum", xlabel="integrated S/N of the arc (best band)"),
-        "fpr_by_class": class_figure(summary),
     }
 
 
 def roc_figure(table: pa.Table, summary: Summary) -> Figure:
     """ROC on a logarithmic FPR axis with bootstrap bands; shaded where N negatives resolve little or nothing."""
-    figure, axes = _figure(6.4, 4.8)
+    figure, axes = new_figure(6.4, 4.8)
     n_negatives = summary["counts"]["negatives"]
     left = min(0.3 / n_negatives, min(summary["settings"]["fprs"]) / 2)
     fprs = _fpr_grid(n_negatives)
@@ -162,7 +160,7 @@ def _draw_histogram(
 
 def recall_figure(summary: Summary, *, key: str, xlabel: str) -> Figure:
     """Recall in bins with Wilson intervals; counts under each bin, empty bins said so."""
-    figure, axes = _figure(6.4, 3.6)
+    figure, axes = new_figure(6.4, 3.6)
     cells = summary[key]
     for x, cell in enumerate(cells):
         _draw_cell(axes, x, cell, colour=BLUE)
@@ -192,35 +190,35 @@ def _error_bar(axes: Axes, x: float, cell: Summary, *, colour: str, marker: str,
     )  # fmt: skip
 
 
-def class_figure(summary: Summary) -> Figure:
-    """False-positive rate per class at the operating threshold and at p > 0.5, Clopper-Pearson intervals."""
-    figure, axes = _figure(7.4, 3.6)
-    at_point, at_half = summary["by_class"]["at_operating_point"], summary["by_class"]["at_half"]
-    series = [(at_point, -0.12, VERMILION, "o", f"at {threshold_words(summary)}")]
-    if summary["operating_point"]["threshold_logit"] != HALF_LOGIT:
-        series.append((at_half, 0.12, PURPLE, "s", "at p > 0.5"))
-    for cells, shift, colour, marker, label in series:
-        axes.errorbar([], [], yerr=[], fmt=marker, color=colour, ms=5, lw=1.3, capsize=3, label=label)
-        for x, cell in enumerate(cells):
-            if cell["value"] is not None:
-                _error_bar(axes, x + shift, cell, colour=colour, marker=marker, label="")
-    for x, cell in enumerate(at_point):
-        if cell["value"] is None:
+def rates_figure(rates: dict[str, dict[str, Summary]], *, names: dict[str, str]) -> Figure:
+    """False-positive rates of groups (rows) at several cuts (series), Clopper-Pearson intervals; counts under each."""
+    figure, axes = new_figure(8.6, 3.9)
+    cuts = list(next(iter(rates.values())))
+    colours = (VERMILION, ORANGE, GREEN, SKY, BLUE)
+    for i, cut in enumerate(cuts):
+        colour, marker = (INK, "D") if cut.startswith("p") and i == len(cuts) - 1 else (colours[i % 5], "osv^P"[i % 5])
+        if cut.startswith("p") and i < len(cuts) - 1:
+            colour, marker = PURPLE, "s"
+        axes.errorbar([], [], yerr=[], fmt=marker, color=colour, ms=4.5, lw=1.2, capsize=2.5, label=f"at {cut}")
+        shift = 0.16 * (i - (len(cuts) - 1) / 2)
+        for x, cells in enumerate(rates.values()):
+            if cells[cut]["value"] is not None:
+                _error_bar(axes, x + shift, cells[cut], colour=colour, marker=marker, label="")
+    counts = [next(iter(cells.values()))["n"] for cells in rates.values()]
+    for x, n in enumerate(counts):
+        if n == 0:
             axes.text(x, 0.01, "none", ha="center", va="bottom", fontsize=8, color=MUTED, rotation=90)
-    names = [CLASS_NAMES[cell["name"]] for cell in at_point]
-    axes.set_xticks(
-        range(len(names)), [f"{name}\nN = {cell['n']:,}" for name, cell in zip(names, at_point, strict=True)]
-    )
-    axes.set(xlim=(-0.6, len(names) - 0.4), ylabel="false-positive rate")
-    axes.set_ylim(0, max(0.02, 1.08 * max((cell["high"] or 0) for cells, *_ in series for cell in cells)))
+    labels = [f"{names[name].replace(' + ', ' +' + chr(10))}\nN = {n:,}" for name, n in zip(rates, counts, strict=True)]
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set(xlim=(-0.6, len(labels) - 0.4), ylabel="false-positive rate")
+    axes.set_ylim(0, min(1.03, max(0.02, 1.08 * max((c["high"] or 0) for g in rates.values() for c in g.values()))))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    if summary["operating_point"]["fpr"] is not None:
-        axes.axhline(summary["operating_point"]["fpr"], color=MUTED, lw=0.8, ls=":", label="stated FPR")
-    axes.legend(fontsize=8, frameon=False, loc="best")
+    axes.legend(fontsize=8, frameon=False, loc="best", ncols=2)
     return figure
 
 
-def _figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
+def new_figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
+    """A figure of one panel in the report's style."""
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     axes = figure.subplots()
     for side in ("top", "right"):

@@ -40,7 +40,7 @@ class HeldOutItems:
         return self._supply.stamps(indices, purpose=self._purpose)
 
     def columns(self, stamps: StampBatch, indices: np.ndarray) -> dict[str, np.ndarray]:
-        return score_columns(stamps, injector=self._supply)
+        return score_columns(stamps, injector=self._supply) | {"accepted": stamps.accepted}
 
 
 def require_disjoint(val: pa.Table, test: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -69,4 +69,8 @@ def _chosen(target_id: np.ndarray, *, fraction: float) -> np.ndarray:
 
 
 def _checked(table: pa.Table, *, where: str) -> pa.Table:
-    return validate_scores(table, where=where).append_column("index", table.column("index"))
+    """The columns of a score table, ``index`` (in its set) and ``accepted`` (bool: an arc that training would take)."""
+    checked = validate_scores(table, where=where)
+    for name in ("index", "accepted"):
+        checked = checked.append_column(name, table.column(name))
+    return checked

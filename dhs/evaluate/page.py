@@ -7,7 +7,6 @@ from dhs.evaluate.pictures import Pictures, pictures_html
 from dhs.evaluate.section import figure_slot
 from dhs.evaluate.summary import Summary
 from dhs.evaluate.wording import (
-    CLASS_NAMES,
     FOOTNOTES,
     LIMITS,
     cannot_show,
@@ -24,19 +23,18 @@ FIGURE_CAPTIONS = {
     "scores": "Scores of every population, each scaled to its own peak. Right: share above the threshold.",
     "recall_theta_e": "Recall against Einstein radius in units of the r-band seeing, Wilson 95% intervals.",
     "recall_arc_snr": "Recall against the integrated S/N of the arc in its best band, Wilson 95% intervals.",
-    "fpr_by_class": "False-positive rate of every negative class, Clopper-Pearson 95% intervals.",
 }
 
 
 def heldout_html(summary: Summary, pictures: Sequence[Pictures]) -> str:
-    """The body of the section: claim, headline table, figures, thresholds, galleries, limits."""
+    """The body of the section: claim, headline table, figures, galleries, limits."""
     slots = "".join(figure_slot(name) for name in FIGURE_CAPTIONS)
     return "".join(
         (
             f"<p><strong>{escape(verdict(summary))}</strong></p><p>{escape(cannot_show(summary))}</p>",
             _headline(summary),
+            _threshold(summary),
             f"<div class=figures>{slots}</div>",
-            _thresholds(summary),
             _galleries(summary, pictures),
             f"<h3>Limits</h3><ul>{''.join(f'<li>{escape(text)}</li>' for text in LIMITS)}</ul>",
         )
@@ -56,35 +54,14 @@ def _headline(summary: Summary) -> str:
     return f"{table(head, headline(summary), css='headline')}<p class=note>{visible} {escape(FOOTNOTES)}</p>"
 
 
-def _thresholds(summary: Summary) -> str:
-    calibration, point = summary["calibration"], summary["operating_point"]
-    origin = f"{calibration['n_negatives']:,} negatives: " if calibration["n_negatives"] is not None else ""
-    rows = [_calibration_row(rate_entry) for rate_entry in calibration["rates"]]
+def _threshold(summary: Summary) -> str:
+    point = summary["operating_point"]
     used = (
-        f"Bins, classes and galleries use the threshold {point['threshold_logit']:.2f} in logit "
+        f"Bins and galleries use the threshold {point['threshold_logit']:.2f} in logit "
         f"({threshold_words(summary)}; from {point['threshold_from']}). On the test negatives it lets through "
-        f"{rate(point['fpr_on_test'])}."
+        f"{rate(point['fpr_on_test'])} (Clopper-Pearson)."
     )
-    head = ("stated FPR", "threshold (logit)", "FPR reached on the test split")
-    thresholds = table(head, rows) if rows else ""
-    classes = [
-        (CLASS_NAMES[cell["name"]], f"{cell['n']:,}", rate(cell), rate(half))
-        for cell, half in zip(summary["by_class"]["at_operating_point"], summary["by_class"]["at_half"], strict=True)
-    ]
-    class_head = ("negative class", "N", f"FPR, threshold: {threshold_words(summary)}", "FPR, threshold: p > 0.5")
-    return (
-        f"<h3>Thresholds and false positives by class</h3><p>{escape(used)}</p>{thresholds}"
-        f"<p class=note>{escape(origin + calibration['note'])}. Clopper-Pearson 95% intervals.</p>"
-        f"{table(class_head, classes)}"
-    )
-
-
-def _calibration_row(entry: Summary) -> tuple[str, str, str]:
-    reached, threshold = entry["fpr_on_test"], entry["threshold_logit"]
-    if threshold is None:
-        return f"{entry['fpr']:g}", "", reached["note"]
-    weak = f" ({reached['note']} in the calibration set)" if reached["note"] else ""
-    return f"{entry['fpr']:g}", f"{threshold:.2f}", f"{rate(reached)}{weak}"
+    return f"<p>{escape(used)}</p>"
 
 
 def _galleries(summary: Summary, pictures: Sequence[Pictures]) -> str:

@@ -1,7 +1,7 @@
 """Galleries kept beside the scores, so that a report is made again without sky: PNGs in a Parquet table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 
 import pyarrow as pa
@@ -25,7 +25,7 @@ class Pictures:
 
     title: str
     explanation: str
-    stamps: list[tuple[bytes, Sequence[str]]] = field(default_factory=list)
+    stamps: Sequence[tuple[bytes, Sequence[str]]] = ()
     """PNG and caption lines of each."""
 
 
@@ -42,12 +42,12 @@ def pictures_table(galleries: Sequence[Pictures]) -> pa.Table:
 
 def read_pictures(table: pa.Table) -> list[Pictures]:
     """The galleries of a table, in their order."""
-    found: dict[str, Pictures] = {}
+    found: dict[tuple[str, str], list[tuple[bytes, Sequence[str]]]] = {}
     for row in table.to_pylist():
-        gallery = found.setdefault(row["gallery"], Pictures(row["gallery"], row["explanation"]))
+        stamps = found.setdefault((row["gallery"], row["explanation"]), [])
         if row["png"] is not None:
-            gallery.stamps.append((row["png"], row["caption"]))
-    return list(found.values())
+            stamps.append((row["png"], row["caption"]))
+    return [Pictures(title, explanation, stamps) for (title, explanation), stamps in found.items()]
 
 
 def pictures_html(galleries: Sequence[Pictures]) -> str:

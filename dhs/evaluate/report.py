@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from dhs.display import figure_png, write_atomically
 from dhs.evaluate.figures import FIGURE_DPI
 from dhs.evaluate.rows import Row, rows_as_csv
-from dhs.evaluate.section import Section, figure_slot
+from dhs.evaluate.section import Section, Verdict, figure_slot
+from dhs.evaluate.targets import untested
 from dhs.evaluate.wording import sky_statement
 from dhs.page import document, picture, table
 from dhs.page import section as page_section
@@ -33,13 +34,14 @@ def write_report(sections: Sequence[Section], *, run_info: dict[str, Any], out_d
     if twice := sorted({key for key in keys if keys.count(key) > 1}):
         raise ValueError(f"two sections are called {twice[0]!r}: their numbers would overwrite each other")
     statement = sky_statement(run_info["sky"])
-    _write_numbers(sections, run_info=run_info, out_dir=out_dir)
+    verdicts = [*(verdict for section in sections for verdict in section.verdicts), *untested(sections)]
+    _write_numbers(sections, verdicts=verdicts, run_info=run_info, out_dir=out_dir)
     body = "".join(_section_html(section, out_dir=out_dir) for section in sections)
     page = document(
         f"{run_info['name']}: lens finder report",
         eyebrow="Dark Halo Scope",
-        verdict=(*_verdict_lines(sections), statement),
-        body=f"{_verdict_table(sections)}{body}{_run_html(run_info)}{_appendix(sections)}",
+        verdict=(*_verdict_lines(verdicts), statement),
+        body=f"{_verdict_table(verdicts)}{body}{_run_html(run_info)}{_appendix(sections)}",
     )
     path = out_dir / "report.html"
     write_atomically(path, page.encode("ascii"))
@@ -51,23 +53,22 @@ def exit_code(sections: Sequence[Section]) -> int:
     return max((section.exit_code for section in sections), default=0)
 
 
-def _verdict_lines(sections: Sequence[Section]) -> tuple[str, ...]:
-    verdicts = [verdict for section in sections for verdict in section.verdicts]
+def _verdict_lines(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     met, missed = (sum(verdict.passed is value for verdict in verdicts) for value in (True, False))
-    if not verdicts:
-        return ("No target was put to the test.",)
-    return (f"{met} of {len(verdicts)} targets proved, {missed} missed, {len(verdicts) - met - missed} undecided.",)
-
-
-def _verdict_table(sections: Sequence[Section]) -> str:
+    claim = f"{met} of {len(verdicts)} targets proved, {missed} missed, {len(verdicts) - met - missed} undecided."
     words = {True: "proved", False: "missed", None: "undecided"}
-    rows = [
-        (verdict.claim, verdict.target, verdict.estimate, words[verdict.passed], verdict.provable)
-        for section in sections
-        for verdict in section.verdicts
-    ]
+    return claim, *(f"{v.claim}: {v.estimate}; target {v.target}: {words[v.passed]}." for v in verdicts)
+
+
+def _verdict_table(verdicts: Sequence[Verdict]) -> str:
+    words = {True: "proved", False: "missed", None: "undecided"}
+    rows = [(v.claim, v.target, v.estimate, words[v.passed], v.provable) for v in verdicts]
+    note = (
+        "Proved: the whole 95% interval lies on the target's side; missed: all of it lies on the other; undecided: it "
+        "straddles the target, or nothing was measured."
+    )
     head = ("claim", "target", "measured", "verdict", "can this sample prove it?")
-    return page_section("Targets", table(head, rows, css="headline")) if rows else ""
+    return page_section("Targets", f"{table(head, rows)}<p class=note>{note}</p>")
 
 
 def _section_html(section: Section, *, out_dir: Path) -> str:
@@ -94,9 +95,11 @@ def figure_pdf(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _write_numbers(sections: Sequence[Section], *, run_info: dict[str, Any], out_dir: Path) -> None:
-    verdicts = [vars(verdict) for section in sections for verdict in section.verdicts]
-    content = {"run": run_info, "verdicts": verdicts} | {section.key: section.data for section in sections}
+def _write_numbers(
+    sections: Sequence[Section], *, verdicts: Sequence[Verdict], run_info: dict[str, Any], out_dir: Path
+) -> None:
+    parts = {section.key: section.data for section in sections}
+    content = {"run": run_info, "verdicts": [vars(verdict) for verdict in verdicts], **parts}
     text = json.dumps(content, indent=2, allow_nan=False)
     write_atomically(out_dir / "metrics.json", f"{text}\n".encode())
     write_atomically(out_dir / "metrics.csv", rows_as_csv(_rows(sections)).encode())

@@ -27,10 +27,6 @@ def summary_rows(summary: Summary) -> list[Row]:
     """Every number of ``summary`` in the order of the report."""
     rows = [row for name in ("visible", "all") for row in _subset_rows(summary[name], subset=name)]
     rows.append(_row("fpr_at_operating_point", "negatives", summary["operating_point"]["fpr_on_test"]))
-    for rate in summary["calibration"]["rates"]:
-        rows.append(_row(f"fpr_reached_at_stated_fpr_{rate['fpr']:g}", "negatives", rate["fpr_on_test"]))
-    for key, quantity in (("at_operating_point", "fpr_at_operating_point"), ("at_half", "fpr_at_p_half")):
-        rows += [_row(quantity, f"class {cell['name']}", cell) for cell in summary["by_class"][key]]
     for key, subset in (("by_theta_e_over_psf", "theta_e/fwhm_r"), ("by_arc_snr_sum", "arc_snr_sum")):
         rows += [_row("recall_at_operating_point", f"{subset} {cell['name']}", cell) for cell in summary[key]]
     return rows

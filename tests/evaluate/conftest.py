@@ -52,6 +52,12 @@ def _array(values: np.ndarray | list[str], kind: pa.DataType) -> pa.Array:
     return pa.array(np.asarray(values).astype(kind.to_pandas_dtype()))
 
 
+def as_held_out(table: pa.Table) -> pa.Table:
+    """The table with the two columns that `dhs.evaluate.held_out` keeps beside those of a score table."""
+    accepted = table.column("label").to_numpy() == 1
+    return table.append_column("index", pa.array(np.arange(len(table)))).append_column("accepted", pa.array(accepted))
+
+
 @pytest.fixture(scope="session")
 def make_scores() -> TableMaker:
     return synthetic_scores

@@ -18,9 +18,10 @@ from dhs.evaluate.pictures import Pictures
 from dhs.evaluate.report import write_report
 from dhs.evaluate.summary import summarise
 from dhs.evaluate.table import column, visible_mask
+from dhs.evaluate.targets import CONTAMINATION_CLAIM, RECALL_CLAIM, TPR_CLAIM
 
 RUN_INFO = {"name": "quickstart <&>", "sky": "mock", "git": "0123456789ab"}
-FIGURES = ("roc", "scores", "recall_theta_e", "recall_arc_snr", "fpr_by_class")
+FIGURES = ("roc", "scores", "recall_theta_e", "recall_arc_snr")
 
 
 class References(HTMLParser):
@@ -101,7 +102,7 @@ def test_metrics_json_and_csv_hold_the_summary(written, summary):
     folder = written[0].parent
     stored = json.loads((folder / "metrics.json").read_text())
     assert stored.pop("run") == RUN_INFO
-    assert stored.pop("verdicts") == []
+    assert [verdict["claim"] for verdict in stored.pop("verdicts")] == [TPR_CLAIM, RECALL_CLAIM, CONTAMINATION_CLAIM]
     assert stored == {"heldout": summary}
     rows = list(csv.DictReader(io.StringIO((folder / "metrics.csv").read_text())))
     first = next(row for row in rows if (row["quantity"], row["subset"]) == ("auroc", "visible"))
