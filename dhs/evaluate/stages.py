@@ -34,6 +34,8 @@ class Stage:
 
 STAGES: tuple[Stage, ...] = (
     Stage("heldout", "Held-out simulations", "dhs.evaluate.heldout"),
+    Stage("calibration", "Thresholds and calibration", "dhs.evaluate.calibration_stage"),
+    Stage("negatives", "Hard negatives", "dhs.evaluate.negatives"),
     Stage("selection", "Selection function", "dhs.evaluate.selection.stage"),
 )
 
