@@ -8,6 +8,7 @@ from dhs.commands.ablation import ablation, compare
 from dhs.commands.audit import audit
 from dhs.commands.console import log_to
 from dhs.commands.ensemble import best_checkpoint, ensemble
+from dhs.commands.mine import mine
 from dhs.config.cli import Job
 from dhs.config.evaluation import ReportTask
 from dhs.config.load import ConfigError
@@ -75,6 +76,7 @@ TASKS: dict[str, Callable[[EvaluateRoot], int]] = {
     "audit": audit,
     "compare": compare,
     "ensemble": ensemble,
+    "mine": mine,
     "report": report,
     "score": score,
 }

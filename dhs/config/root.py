@@ -20,6 +20,7 @@ from dhs.config.injection import (
 )
 from dhs.config.lens import GridLens, LensConfig
 from dhs.config.manifest import GridDesign, ManifestTask
+from dhs.config.mine import MineTask
 from dhs.config.sky import Dr10Sky, FilesSky, SkyConfig, StampsSky, StoreSky
 from dhs.config.source import BankedSource, CosmosSource, SourceConfig, StampsSource, elementary_sources
 from dhs.config.targets import TargetsTask
@@ -268,7 +269,7 @@ class InjectRoot(InjectionRoot):
 
 
 EvaluateTaskConfig = Annotated[
-    AllTask | ScoreTask | ReportTask | AuditTask | AblationTask | CompareTask | EnsembleTask,
+    AllTask | ScoreTask | ReportTask | AuditTask | AblationTask | CompareTask | EnsembleTask | MineTask,
     Field(discriminator="name"),
 ]
 
@@ -287,7 +288,7 @@ class EvaluateRoot(Section):
 
     @model_validator(mode="after")
     def _checkpoint_exists(self) -> "EvaluateRoot":
-        if isinstance(self.task, ScoreTask | AllTask):
+        if isinstance(self.task, ScoreTask | AllTask | MineTask):
             if self.checkpoint is None:
                 raise ValueError(
                     "checkpoint = null: must be given on the command line, for example checkpoint=runs/..."
@@ -303,6 +304,8 @@ class EvaluateRoot(Section):
             raise ValueError(
                 f"task.scores = {task.scores}: no folder with scores/ in it; give one that evaluate.py task=all wrote"
             )
+        if isinstance(task, MineTask) and task.store is not None:
+            require_file("task.store", task.store / "store.json", remedy="give a finished store (docs/sky.md), or null")
         if isinstance(task, AblationTask) and (task.sweep is None or not task.sweep.is_dir()):
             raise ValueError(f"task.sweep = {task.sweep}: no such folder; give the paths.runs_dir of a sweep")
         if isinstance(task, EnsembleTask):

@@ -13,7 +13,7 @@ from dhs.config.lens import LensConfig
 from dhs.inject.acceptance import ArcBatch, paint_arcs
 from dhs.inject.arc_noise import arc_noise_nmgy, gain_from_sky
 from dhs.inject.measure import measure_arcs
-from dhs.inject.recipe import RecipeBatch
+from dhs.inject.recipe import RecipeBatch, controls
 from dhs.inject.renderer import Renderer
 from dhs.inject.stamp_batch import StampBatch, only_controls, with_arcs
 from dhs.rng import Purpose, derived_rng
@@ -31,6 +31,21 @@ class Pixels(NamedTuple):
     """bool."""
 
 
+def pixels_of(cutouts: CutoutSet, rows: np.ndarray) -> Pixels:
+    """The galaxies (B,) ``rows`` of ``cutouts``."""
+    images = torch.from_numpy(np.array(cutouts.images[rows], dtype=np.float32))
+    invvar = np.asarray(cutouts.invvar[rows])
+    good = good_pixels(invvar, cutouts.maskbits[rows])
+    return Pixels(images, torch.from_numpy(invvar), torch.from_numpy(good))
+
+
+def plain_stamps(cutouts: CutoutSet, rows: np.ndarray) -> StampBatch:
+    """Stamps of the galaxies (B,) ``rows`` as they are; their keys are zero."""
+    pixels = pixels_of(cutouts, rows)
+    recipes = controls(cutouts, rows, keys=np.zeros((len(rows), 4), np.int64))
+    return only_controls(pixels.images, pixels.good, recipes, measure=False)
+
+
 class Painter:
     """Puts arcs into the galaxies of one sky."""
 
@@ -42,10 +57,7 @@ class Painter:
 
     def pixels(self, rows: np.ndarray) -> Pixels:
         """The galaxies (B,) ``rows``."""
-        images = torch.from_numpy(np.array(self.cutouts.images[rows], dtype=np.float32))
-        invvar = np.asarray(self.cutouts.invvar[rows])
-        good = good_pixels(invvar, self.cutouts.maskbits[rows])
-        return Pixels(images, torch.from_numpy(invvar), torch.from_numpy(good))
+        return pixels_of(self.cutouts, rows)
 
     def stamps(self, recipes: RecipeBatch, *, measure: bool = False) -> StampBatch:
         """The stamps of (B,) ``recipes``: the acceptance cuts grade their arcs and reject none."""
