@@ -33,6 +33,7 @@ class Purpose(IntEnum):
     ONE = 17
     SHUFFLE = 18
     EPOCH = 19
+    GATES = 24
 
 
 def keyed_rng(seed: int, purpose: Purpose, epoch: int, index: int) -> np.random.Generator:

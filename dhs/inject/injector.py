@@ -6,6 +6,7 @@ so what training rejects is there as a graded test: each arc says which cut it w
 epoch is what (arcs, known lenses, classes of negatives) is `dhs.inject.mix`'s; the fixed sets know nothing of it.
 """
 
+import copy
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -79,6 +80,12 @@ class Injector:
     def pool(self, purpose: Purpose) -> Pool:
         """Hosts and negatives that ``purpose`` draws from."""
         return self._pools[SPLIT_OF_PURPOSE[purpose]]
+
+    def with_test_positives(self, count: int) -> "Injector":
+        """The same with ``count`` lenses in its test set; those that both have are the same stamps."""
+        other = copy.copy(self)
+        other._inject = self._inject.model_copy(update={"n_test_positives": count})
+        return other
 
     def n_stamps(self, purpose: Purpose) -> int:
         """Length of the fixed set of VAL or TEST, or of one training epoch."""

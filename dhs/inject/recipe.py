@@ -3,7 +3,7 @@
 One recipe, one stamp, bit for bit on one machine, whoever asks: training, a test set, a single debug stamp.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -62,6 +62,11 @@ class RecipeBatch:
     def take(self, index: np.ndarray | slice) -> "RecipeBatch":
         """The recipes at ``index`` (integers, a mask or a slice)."""
         return RecipeBatch(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["RecipeBatch"]) -> "RecipeBatch":
+        """One batch of several (one at least), in order."""
+        return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
     def with_arcs(self, arcs: "RecipeBatch", *, where: np.ndarray) -> "RecipeBatch":
         """These recipes with those of ``arcs`` at the places ``where``; keys are kept."""
