@@ -35,6 +35,11 @@ def everything(config: EvaluateRoot) -> int:
     return _evaluate(config, config.evaluate.stages)
 
 
+def gates(config: EvaluateRoot) -> int:
+    """The shortcut gates alone; 0, 1 when one fails, 3 when none fails and one cannot be told."""
+    return _evaluate(config, ("gates",))
+
+
 def report(config: EvaluateRoot) -> int:
     """The report from the scores that are there; as `everything`."""
     from dhs.evaluate.run import report_again
@@ -76,6 +81,7 @@ TASKS: dict[str, Callable[[EvaluateRoot], int]] = {
     "audit": audit,
     "compare": compare,
     "ensemble": ensemble,
+    "gates": gates,
     "mine": mine,
     "report": report,
     "score": score,

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dhs.config.base import Fraction, Section
+from dhs.config.gates import GatesConfig
 from dhs.config.selection import SelectionSettings
 
-StageName = Literal["heldout", "calibration", "negatives", "selection"]
+StageName = Literal["heldout", "calibration", "negatives", "selection", "gates"]
 """Stages of `dhs.evaluate.stages`, in the order of the report."""
 
 
@@ -67,12 +68,19 @@ class EvaluateConfig(Section):
     heldout: HeldoutConfig = HeldoutConfig()
     negatives: NegativesConfig = NegativesConfig()
     selection: SelectionSettings = SelectionSettings()
+    gates: GatesConfig = GatesConfig()
 
 
 class AllTask(Section):
     """Everything that can be said of a finder: every stage, one report."""
 
     name: Literal["all"]
+
+
+class GatesTask(Section):
+    """The shortcut gates alone: exit code 1 when one fails, 3 when none fails and one cannot be told."""
+
+    name: Literal["gates"]
 
 
 class ReportTask(Section):

@@ -17,7 +17,8 @@ Share = Annotated[float, Field(ge=0, le=1.5)]
 class CoreGate(Section):
     """The lens's core on its own galaxy must not look like a lens."""
 
-    radius_arcsec: Annotated[float, Field(gt=0, le=4)] = Field(0.8, description="of the core")
+    radius_arcsec: Annotated[float, Field(gt=0, le=4)] = 0.8
+    """Of the core."""
     max_retained: Share = 0.25
 
 
@@ -30,11 +31,12 @@ class AnnulusGate(Section):
 class ArcGate(Section):
     """The lens with its arc's ring put back to the galaxy's own pixels must no longer look like one."""
 
-    inner_px: Annotated[float, Field(gt=0)] = Field(10.0, description="the ring reaches at least this far in")
-    outer_px: Annotated[float, Field(gt=0)] = Field(25.0, description="and at least this far out")
-    arc_light: Annotated[float, Field(gt=0.5, lt=1)] = Field(
-        0.98, description="share of the arc's light that the ring is widened to hold"
-    )
+    inner_px: Annotated[float, Field(gt=0)] = 10.0
+    """The ring reaches at least this far in."""
+    outer_px: Annotated[float, Field(gt=0)] = 25.0
+    """And at least this far out."""
+    arc_light: Annotated[float, Field(gt=0.5, lt=1)] = 0.98
+    """Share of the arc's light that the ring is widened to hold."""
     max_mean_p: Fraction = 0.3
     max_retained: Share = 0.25
 
@@ -48,7 +50,8 @@ class ArcGate(Section):
 class NullGate(Section):
     """The whole pipeline with a source of no light."""
 
-    max_difference: Fraction = Field(0.02, description="of the mean p from that of the galaxies")
+    max_difference: Fraction = 0.02
+    """Of the mean p from that of the galaxies."""
 
 
 class ShuffleGate(Section):
@@ -60,9 +63,11 @@ class ShuffleGate(Section):
 class BandGate(Section):
     """Bands in another order: red arcs around blue galaxies."""
 
-    order: tuple[str, ...] = Field(("z", "r", "g"), description="what the finder is given as g, r, z")
+    order: tuple[str, ...] = ("z", "r", "g")
+    """What the finder is given as g, r, z."""
     max_retained: Share = 0.9
-    max_mean_p_galaxies: Fraction = Field(0.5, description="of galaxies without arcs, permuted likewise")
+    max_mean_p_galaxies: Fraction = 0.5
+    """Of galaxies without arcs, permuted likewise."""
 
     @model_validator(mode="after")
     def _a_permutation(self) -> "BandGate":
@@ -91,7 +96,8 @@ class FrameGate(Section):
 class NormalisationGate(Section):
     """Level and noise of the ring that normalisation divides by."""
 
-    n_stamps: Annotated[int, Field(ge=20)] = Field(2000, description="arcs as the priors give them, visible or not")
+    n_stamps: Annotated[int, Field(ge=20)] = 2000
+    """Arcs as the priors give them, visible or not."""
     max_cohens_d: PositiveFloat = 0.1
 
 
@@ -99,30 +105,35 @@ class BrightnessGate(Section):
     """Light of the core in z, lens over its own galaxy."""
 
     radius_arcsec: Annotated[float, Field(gt=0, le=4)] = 0.5
-    max_excess: PositiveFloat = Field(0.05, description="of the median ratio above 1, in z")
+    max_excess: PositiveFloat = 0.05
+    """Of the median ratio above 1, in z."""
 
 
 class ConditionsGate(Section):
     """Seeing and depth alone."""
 
-    n_stamps: Annotated[int, Field(ge=200)] = Field(20_000, description="training stamps whose galaxies are compared")
-    max_auc: Annotated[float, Field(ge=0.5, le=1)] = Field(0.6, description="of classifiers that see nothing else")
-    max_correlation: Fraction = Field(0.3, description="Spearman, of the scores of galaxies without arcs")
+    n_stamps: Annotated[int, Field(ge=200)] = 20_000
+    """Training stamps whose galaxies are compared."""
+    max_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.6
+    """Of classifiers that see nothing else."""
+    max_correlation: Fraction = 0.3
+    """Spearman, of the scores of galaxies without arcs."""
 
 
 class GatesConfig(Section):
     """Shortcut gates on the trained finder; exit code 1 when one fails, 3 when one cannot be told (docs/gates.md)."""
 
     enabled: bool = True
-    n_pairs: Annotated[int, Field(ge=20)] = Field(400, description="visible lenses, each with its galaxy without arc")
-    n_candidates: Annotated[int, Field(ge=20)] = Field(
-        12_000, description="arcs drawn on the test galaxies at most, to find visible ones"
-    )
-    resamples: Annotated[int, Field(ge=200, le=100_000)] = Field(2000, description="of the bootstrap over galaxies")
-    min_auc: Annotated[float, Field(ge=0.5, le=1)] = Field(
-        0.7, description="lenses against their own galaxies; a finder below it has nothing that a gate could take away"
-    )
-    n_shown: Annotated[int, Field(ge=1, le=12)] = Field(6, description="pairs in the figure of the interventions")
+    n_pairs: Annotated[int, Field(ge=20)] = 400
+    """Visible lenses, each with its galaxy without arc."""
+    n_candidates: Annotated[int, Field(ge=20)] = 12_000
+    """Arcs drawn on the test galaxies at most, to find visible ones."""
+    resamples: Annotated[int, Field(ge=200, le=100_000)] = 2000
+    """Of the bootstrap over galaxies."""
+    min_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.7
+    """Lenses against their own galaxies; a finder below it has nothing that a gate could take away."""
+    n_shown: Annotated[int, Field(ge=1, le=12)] = 6
+    """Pairs in the figure of the interventions."""
     core_only: CoreGate = CoreGate()
     annulus_only: AnnulusGate = AnnulusGate()
     arc_suppressed: ArcGate = ArcGate()

@@ -12,7 +12,7 @@ from dhs.config.colour import ColourConfig
 from dhs.config.comparison import AblationTask, CompareTask
 from dhs.config.engine import EngineConfig
 from dhs.config.ensemble import EnsembleTask
-from dhs.config.evaluation import AllTask, EvaluateConfig, ReportTask
+from dhs.config.evaluation import AllTask, EvaluateConfig, GatesTask, ReportTask
 from dhs.config.injection import (
     InjectConfig,
     PsfConfig,
@@ -269,7 +269,7 @@ class InjectRoot(InjectionRoot):
 
 
 EvaluateTaskConfig = Annotated[
-    AllTask | ScoreTask | ReportTask | AuditTask | AblationTask | CompareTask | EnsembleTask | MineTask,
+    AllTask | ScoreTask | GatesTask | ReportTask | AuditTask | AblationTask | CompareTask | EnsembleTask | MineTask,
     Field(discriminator="name"),
 ]
 
@@ -288,7 +288,7 @@ class EvaluateRoot(Section):
 
     @model_validator(mode="after")
     def _checkpoint_exists(self) -> "EvaluateRoot":
-        if isinstance(self.task, ScoreTask | AllTask | MineTask):
+        if isinstance(self.task, ScoreTask | AllTask | GatesTask | MineTask):
             if self.checkpoint is None:
                 raise ValueError(
                     "checkpoint = null: must be given on the command line, for example checkpoint=runs/..."

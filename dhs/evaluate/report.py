@@ -18,6 +18,7 @@ from dhs.evaluate.rows import Row, rows_as_csv
 from dhs.evaluate.section import Section, Verdict, figure_slot
 from dhs.evaluate.targets import untested
 from dhs.evaluate.wording import sky_statement
+from dhs.inject.check_state import EXIT_FAILED
 from dhs.page import document, picture, table
 from dhs.page import section as page_section
 
@@ -49,8 +50,9 @@ def write_report(sections: Sequence[Section], *, run_info: dict[str, Any], out_d
 
 
 def exit_code(sections: Sequence[Section]) -> int:
-    """That of the command: the highest of the sections'."""
-    return max((section.exit_code for section in sections), default=0)
+    """That of the command: a failed gate's where there is one, else the highest of the sections'."""
+    codes = [section.exit_code for section in sections]
+    return EXIT_FAILED if EXIT_FAILED in codes else max(codes, default=0)
 
 
 def _verdict_lines(verdicts: Sequence[Verdict]) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("calibration", "Thresholds and calibration", "dhs.evaluate.calibration_stage"),
     Stage("negatives", "Hard negatives", "dhs.evaluate.negatives"),
     Stage("selection", "Selection function", "dhs.evaluate.selection.stage"),
+    Stage("gates", "Shortcut gates", "dhs.evaluate.gates.stage"),
 )
 
 

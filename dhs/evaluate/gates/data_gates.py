@@ -81,6 +81,7 @@ def normalisation(rings: pa.Table, *, settings: GatesConfig, seed: int) -> Gate:
                     rng=keyed_rng(seed, Purpose.GATES, 2, 2 * i + j),
                 )
                 found.append(Named(f"d of {name}", estimate))
+    found.sort(key=lambda one: -abs(one.estimate.value or 0.0))
     limit = settings.normalisation.max_cohens_d
     return Gate(q.NORMALISATION, tuple(within(name, estimate, limit) for name, estimate in found))
 
@@ -93,7 +94,9 @@ def core_brightness(scores: PairScores, *, settings: GatesConfig) -> Gate:
     }
     told = ", ".join(f"{band} {ratio[band].value:.3f}" for band in BANDS[:-1] if ratio[band].value is not None)
     name, limit = "median ratio in z", settings.core_brightness.max_excess
-    return Gate(q.CORE_BRIGHTNESS, (within(name, ratio["z"], limit, about=1.0),), note=f"the same in other bands: {told}")
+    return Gate(
+        q.CORE_BRIGHTNESS, (within(name, ratio["z"], limit, about=1.0),), note=f"the same in other bands: {told}"
+    )
 
 
 def conditions_table(supply: StampSupply, *, n_stamps: int) -> pa.Table:

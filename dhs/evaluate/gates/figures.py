@@ -94,7 +94,9 @@ def score_figure(scores: PairScores) -> Figure:
     rows[0].text(1.01, 1.0, "mean p", transform=rows[0].transAxes, va="bottom", fontsize=8, color=MUTED)
     rows[-1].spines["bottom"].set_visible(True)
     rows[-1].tick_params(bottom=True, labelbottom=True, labelsize=8.5)
-    rows[-1].set_xlabel(f"score (logit) of {len(scores):,} pairs; outlines: lenses (blue) and galaxies (grey)", fontsize=9)
+    rows[-1].set_xlabel(
+        f"score (logit) of {len(scores):,} pairs; outlines: lenses (blue) and galaxies (grey)", fontsize=9
+    )
     return figure
 
 
@@ -117,7 +119,9 @@ def _histogram(axes: Axes, scores: PairScores, name: str, edges: np.ndarray) -> 
 
 def limits_figure(gates: Sequence[Gate]) -> Figure | None:
     """Every condition with its interval; the white part of its row is what is allowed. None without any number."""
-    rows = [(gate, condition) for gate in gates for condition in gate.conditions if condition.estimate.value is not None]
+    rows = [
+        (gate, condition) for gate in gates for condition in gate.conditions if condition.estimate.value is not None
+    ]
     if not rows:
         return None
     figure = Figure(figsize=(7.6, 0.36 * len(rows) + 0.9), layout="constrained")
@@ -131,7 +135,7 @@ def limits_figure(gates: Sequence[Gate]) -> Figure | None:
     axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.set(xlim=(left, right), ylim=(len(rows) - 0.5, -0.5))
     axes.tick_params(axis="x", labelsize=8.5)
-    axes.set_xlabel("value with 95% interval (bootstrap over galaxies); shaded: not allowed", fontsize=9)
+    axes.set_xlabel("value, 95% interval; shaded: not allowed", fontsize=9)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     return figure

@@ -117,7 +117,7 @@ def permute_bands(planes: Planes, *, order: tuple[str, ...]) -> Planes:
 
 def turn_and_move(planes: Planes, *, keys: np.ndarray, max_shift_px: int) -> Planes:
     """Each stamp in one of the seven other orientations, shifted by whole pixels at most ``max_shift_px`` each way."""
-    draws = draw(keys, config=AugmentConfig(dihedral=False, max_shift_px=max_shift_px))
+    draws = draw(keys, config=AugmentConfig.model_validate({"dihedral": False, "max_shift_px": max_shift_px}))
     form = torch.tensor([1 + int(rng.random() * (N_FORMS - 1)) for rng in _generators(keys)])
     draws = replace(draws, turns=form % 4, mirror=form >= 4).to(planes.images.device)
     return Planes(move(planes.images, draws=draws), move(planes.good.float(), draws=draws) > 0.5)
@@ -150,4 +150,6 @@ def arc_colours(keys: np.ndarray, *, mean: tuple[float, float], sigma: tuple[flo
 
 
 def _generators(keys: np.ndarray) -> list[np.random.Generator]:
-    return [keyed_rng(seed * 16 + purpose, Purpose.GATES, epoch, index) for seed, purpose, epoch, index in keys.tolist()]
+    return [
+        keyed_rng(seed * 16 + purpose, Purpose.GATES, epoch, index) for seed, purpose, epoch, index in keys.tolist()
+    ]

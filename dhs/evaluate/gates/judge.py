@@ -18,6 +18,11 @@ OUTCOMES: tuple[Outcome, ...] = ("FAIL", "cannot tell", "PASS", "not applicable"
 """Worst first. Not applicable: the question does not arise for such a finder; the gate says why."""
 
 
+MAX_SAID = 3
+"""Conditions of one gate that are told in words; all are in its numbers."""
+_ORDER = {False: 0, None: 1, True: 2}
+
+
 @dataclass(frozen=True)
 class Condition:
     """A number and what it is allowed to be."""
@@ -97,11 +102,17 @@ class Gate:
 
     @property
     def measured(self) -> str:
-        """Its numbers in words."""
-        return self.why_not or "; ".join(condition.said for condition in self.conditions)
+        """Its numbers in words; of many, those that decide."""
+        worst = sorted(self.conditions, key=lambda condition: _ORDER[condition.kept])
+        said = "; ".join(condition.said for condition in worst[:MAX_SAID])
+        left_out = len(self.conditions) - MAX_SAID
+        return self.why_not or said + (f"; and {left_out} more" if left_out > 0 else "")
 
     @property
     def allowed(self) -> str:
+        """In words, once where it is the same for all."""
+        if len({condition.allowed for condition in self.conditions}) == 1:
+            return self.conditions[0].allowed
         return "; ".join(f"{condition.name} {condition.allowed}" for condition in self.conditions)
 
     @property
@@ -155,5 +166,7 @@ def claim(gates: Sequence[Gate]) -> str:
     if names["FAIL"]:
         return f"FAIL: {len(names['FAIL'])} of {asked} gates: {'; '.join(names['FAIL'])}."
     if names["cannot tell"]:
-        return f"{len(names['PASS'])} of {asked} gates pass; {len(names['cannot tell'])} cannot be told with this sample."
+        return (
+            f"{len(names['PASS'])} of {asked} gates pass; {len(names['cannot tell'])} cannot be told with this sample."
+        )
     return f"PASS: all {asked} gates."

@@ -66,7 +66,7 @@ class PaintedPairs:
         return self.injector.painter.stamps(controls(self.injector.cutouts, recipes.row, keys=recipes.key))
 
     def nulls(self, pairs: np.ndarray) -> StampBatch:
-        """An infinite magnitude is a flux of exactly 0: everything that the pipeline does to an injection, but light."""
+        """An infinite magnitude is a flux of exactly 0: all that the pipeline does to an injection, but light."""
         recipes = self.recipes.take(pairs)
         dark = np.full_like(recipes.source_mag, np.inf)
         return self.injector.painter.stamps(replace(recipes, source_mag=dark))
@@ -100,10 +100,10 @@ class FixedPairs:
 def find_pairs(
     supply: StampSupply, *, n_pairs: int, n_candidates: int, visible_only: bool, progress: Progress | None = None
 ) -> Pairs:
-    """The first ``n_pairs`` lenses (visible ones) of ``n_candidates`` test positives, with their galaxies; maybe fewer.
+    """The first ``n_pairs`` lenses (visible ones) of ``n_candidates`` test positives, and their galaxies; maybe fewer.
 
-    Hosts come in turn, so pairs are of as many galaxies as there are. ``progress(candidates looked at, of)``. A finished
-    set has the positives that it has.
+    Hosts come in turn, so pairs are of as many galaxies as there are. A finished set has the positives that it has.
+    ``progress(candidates looked at, of)``.
     """
     if isinstance(supply, Injector):
         more = supply.with_test_positives(n_candidates)
@@ -126,9 +126,7 @@ def is_visible(theta_e_arcsec: np.ndarray, fwhm_r_arcsec: np.ndarray, arc_snr_su
     return np.asarray(resolved & (arc_snr_sum_g > VISIBLE_MIN_ARC_SNR_SUM_G))
 
 
-def _painted(
-    injector: Injector, *, n_pairs: int, visible_only: bool, progress: Progress | None
-) -> PaintedPairs:
+def _painted(injector: Injector, *, n_pairs: int, visible_only: bool, progress: Progress | None) -> PaintedPairs:
     limit = injector.n_stamps(Purpose.TEST) - len(injector.pool(Purpose.TEST).negatives)
     kept: list[RecipeBatch] = []
     found = 0

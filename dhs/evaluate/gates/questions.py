@@ -53,8 +53,8 @@ ARC_COLOUR = Question(
 FRAME_POSITION = Question(
     "frame_position",
     "Frame position",
-    "A lens that is turned, mirrored or moved by a pixel is no lens any more: the finder knows where arcs or lenses lay "
-    "in the frame.",
+    "A lens that is turned, mirrored or moved by a pixel is none any more: the finder knows where in the frame arcs or "
+    "lenses lay.",
     "Train with augment=dihedral_shift; check for one orientation or one offset in the injections (task=sheet).",
 )
 NORMALISATION = Question(

@@ -14,6 +14,7 @@ import pyarrow as pa
 from dhs.config.gates import GatesConfig
 from dhs.evaluate.context import EvaluationContext
 from dhs.evaluate.gates import data_gates, figures, questions
+from dhs.evaluate.gates.console import print_gates
 from dhs.evaluate.gates.judge import Gate, claim, exit_code, not_asked
 from dhs.evaluate.gates.model_gates import MIN_PAIRS, PairScores, bands_of_channels, model_gates, separation_auc
 from dhs.evaluate.gates.pairs import Pairs, find_pairs
@@ -28,8 +29,8 @@ from dhs.progress import CountingProgress
 KEY, TITLE = "gates", "Shortcut gates"
 
 CAPTIONS = {
-    "gates_stamps": "What was done, on pairs drawn at random, with the finder's p under each stamp. Pixels are exchanged "
-    "with those of the same galaxy from before the injection, so a suppressed lens should look like a plain galaxy.",
+    "gates_stamps": "What was done, on pairs drawn at random, with the finder's p under each stamp. Pixels are "
+    "exchanged with those of the same galaxy from before the injection: a suppressed lens should look like a galaxy.",
     "gates_scores": "Scores of every variant (filled), over those of the lenses and of their galaxies as they are.",
     "gates_limits": "Every condition with its 95% interval against what is allowed. A condition passes when the whole "
     "interval does, and fails when none of it does.",
@@ -58,8 +59,9 @@ class GateStage:
         try:
             table = self._context.score(KEY, self._make_items)
         except TooFewPairs as error:
-            gates = [not_asked(question, str(error)) for question in questions.OF_PAIRS]
-            return _section([*gates, self._conditions()], html=_html([*gates, self._conditions()]))
+            gates = [*(not_asked(question, str(error)) for question in questions.OF_PAIRS), self._conditions()]
+            print_gates(gates, self._context.console)
+            return _section(gates, html=_html(gates))
         settings, seed = self._settings, self._config.seed
         scores = PairScores.of(table, resamples=settings.resamples, seed=seed)
         separation = separation_auc(scores, resamples=settings.resamples, seed=seed)
@@ -68,6 +70,7 @@ class GateStage:
         gates.append(data_gates.normalisation(self._rings(), settings=settings, seed=seed))
         gates.append(data_gates.core_brightness(scores, settings=settings))
         gates.append(self._conditions())
+        print_gates(gates, self._context.console)
         section = _section(gates, html=f"<p>{escape(_sample(scores, separation))}</p>{_html(gates)}")
         section.rows.insert(0, _row("auroc", "lenses against their own galaxies", separation))
         section.data.update(pairs=len(scores), galaxies=scores.bootstrap.n_galaxies, auroc=separation.as_dict())
@@ -126,7 +129,11 @@ def _section(gates: list[Gate], *, html: str) -> Section:
         KEY,
         TITLE,
         html,
-        rows=[_row(f"{gate.key}: {c.name}", gate.outcome, c.estimate, c.allowed) for gate in gates for c in gate.conditions],
+        rows=[
+            _row(f"{gate.key}: {c.name}", gate.outcome, c.estimate, c.allowed)
+            for gate in gates
+            for c in gate.conditions
+        ],
         data={"gates": [gate.as_json() for gate in gates]},
         figures={} if limits is None else {"gates_limits": limits},
         captions={} if limits is None else {"gates_limits": CAPTIONS["gates_limits"]},
@@ -140,7 +147,9 @@ def _verdict(gates: list[Gate]) -> Verdict:
     """One line for the top of the report: the worst outcome, with names."""
     failed, unsure = (sum(gate.outcome == outcome for gate in gates) for outcome in ("FAIL", "cannot tell"))
     passed = False if failed else None if unsure else True
-    provable = f"{unsure} cannot be told with this sample" if unsure else "yes: every interval is on one side of its limit"
+    provable = (
+        f"{unsure} cannot be told with this sample" if unsure else "yes: every interval is on one side of its limit"
+    )
     return Verdict("The finder looks at the arc", "all shortcut gates pass", claim(gates), passed, provable)
 
 
@@ -148,15 +157,22 @@ def _sample(scores: PairScores, separation: Estimate) -> str:
     ends = "" if separation.low is None else f" [{separation.low:.3f}, {separation.high:.3f}]"
     p_lens, p_galaxy = (float(scores.p(name).mean()) for name in (LENS, GALAXY))
     return (
-        f"{len(scores):,} visible injected lenses on {scores.bootstrap.n_galaxies:,} galaxies of the test sky, each beside "
-        f"its own galaxy without the arc: mean p {p_lens:.3f} and {p_galaxy:.3f}, AUROC {separation.value:.3f}{ends}. "
+        f"{len(scores):,} visible injected lenses on {scores.bootstrap.n_galaxies:,} galaxies of the test sky, each "
+        f"beside its own galaxy without the arc: mean p {p_lens:.3f} and {p_galaxy:.3f}, AUROC "
+        f"{separation.value:.3f}{ends}. "
         "Separation is the difference of the two means; a gate says how much of it an intervention keeps."
     )
 
 
 def _html(gates: list[Gate]) -> str:
     rows = [
-        (gate.outcome, gate.question.title, gate.measured, gate.allowed, " ".join(filter(None, (gate.advice, gate.note))))
+        (
+            gate.outcome,
+            gate.question.title,
+            gate.measured,
+            gate.allowed,
+            " ".join(filter(None, (gate.advice, gate.note))),
+        )
         for gate in gates
     ]
     head = ("outcome", "gate", "measured [95%]", "allowed", "what to do; notes")
@@ -171,5 +187,5 @@ def _row(quantity: str, subset: str, estimate: Estimate, allowed: str = "") -> R
 def _too_few(count: int) -> str:
     return (
         f"{count} visible lenses with their own galaxies, at least {MIN_PAIRS} are needed: raise "
-        "evaluate.gates.n_candidates (a finished stamp set needs galaxies with and without arcs, inject.controls=paired)"
+        "evaluate.gates.n_candidates (a finished set needs galaxies with and without arcs: inject.controls=paired)"
     )

@@ -93,9 +93,7 @@ def auc(
     values = np.concatenate([positive, negative])
     label = np.repeat(np.array([1, 0], np.int8), [len(positive), len(negative)])
     galaxy_id = np.concatenate([positive_id, negative_id])
-    draws = bootstrap(
-        values, label, galaxy_id=galaxy_id, fprs=np.array([]), max_fpr=0.1, resamples=resamples, rng=rng
-    )
+    draws = bootstrap(values, label, galaxy_id=galaxy_id, fprs=np.array([]), max_fpr=0.1, resamples=resamples, rng=rng)
     found = percentile(draws.auroc, value=auroc(values, label), n=len(values))
     if found.low is not None:
         return found
