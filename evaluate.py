@@ -4,7 +4,8 @@ python evaluate.py checkpoint=runs/quickstart-1a2b3c4d
 python evaluate.py --help          # keys and examples
 """
 
-from dhs.config.cli import Job, run_program
+from dhs.commands.program import run_program
+from dhs.config.cli import Job
 from dhs.config.root import EvaluateRoot
 
 

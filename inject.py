@@ -4,7 +4,8 @@ python inject.py task=sheet        # a contact sheet of the configured injection
 python inject.py --help            # groups and examples
 """
 
-from dhs.config.cli import Job, run_program
+from dhs.commands.program import run_program
+from dhs.config.cli import Job
 from dhs.config.root import InjectRoot
 
 

@@ -4,7 +4,8 @@ python train.py                    # quickstart, minutes on two cores
 python train.py --help             # groups and examples
 """
 
-from dhs.config.cli import Job, run_program
+from dhs.commands.program import run_program
+from dhs.config.cli import Job
 from dhs.config.root import TrainConfig
 
 

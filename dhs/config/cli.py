@@ -1,19 +1,18 @@
-"""Command line of the three programs: compose, validate, run; one line and exit code 2 for a wrong configuration.
+"""From a command line's overrides to validated configurations; one line for each that is wrong.
 
-Every override, of every job of a `--multirun`, is composed and validated before anything heavy is imported and
-before the first job starts. Hydra itself then only serves `--multirun`, `--help`, `--cfg` and `--info`.
+Nothing heavy is imported here: a wrong override must cost less than a second.
 """
 
 import difflib
 import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
@@ -21,22 +20,6 @@ from pydantic import BaseModel
 from dhs.config.load import ConfigError, load_config
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
-USAGE_ERROR = 2
-_HYDRA_FLAGS = (
-    "--help",
-    "-h",
-    "--hydra-help",
-    "--cfg",
-    "-c",
-    "--info",
-    "-i",
-    "--version",
-    "--resolve",
-    "--package",
-    "-p",
-    "--shell-completion",
-    "-sc",
-)
 Root = TypeVar("Root", bound=BaseModel)
 
 
@@ -47,31 +30,6 @@ class Job(Generic[Root]):
         self.config, self.overrides = config, list(overrides)
 
 
-def run_program(config_name: str, *, schema: type[Root], command: Callable[[Job[Root]], int]) -> None:
-    """Entry of a program: exits with the command's code, 2 for a wrong configuration."""
-    arguments = sys.argv[1:]
-    if any(argument.split("=")[0] in _HYDRA_FLAGS for argument in arguments):
-        _run_hydra(config_name, schema=schema, command=command)
-        return
-    multirun = any(argument in ("-m", "--multirun") for argument in arguments)
-    overrides = [argument for argument in arguments if argument not in ("-m", "--multirun")]
-    try:
-        jobs = [(job, compose_job(config_name, job, schema=schema)) for job in expand(overrides, multirun=multirun)]
-    except ConfigError as error:
-        fail(str(error))
-    if multirun:
-        _run_hydra(config_name, schema=schema, command=command)
-        return
-    ((job_overrides, config),) = jobs
-    sys.exit(_guarded(command, Job(config, job_overrides)))
-
-
-def fail(message: str) -> None:
-    """Print ``message`` on stderr and exit with code 2."""
-    print(message, file=sys.stderr)
-    sys.exit(USAGE_ERROR)
-
-
 def compose_job(config_name: str, overrides: Sequence[str], *, schema: type[Root]) -> Root:
     """Compose `conf/<config_name>.yaml` with ``overrides`` and validate; ConfigError when something is wrong."""
     return load_config(compose_yaml(config_name, overrides), schema=schema)
@@ -79,7 +37,7 @@ def compose_job(config_name: str, overrides: Sequence[str], *, schema: type[Root
 
 def compose_yaml(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """The composed, unvalidated configuration; Hydra's errors become one line."""
-    own = [o for o in overrides if not re.match(r"[+~]*hydra[./=]", o)]
+    own = [o for o in overrides if not is_hydras(o)]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         try:
@@ -105,30 +63,21 @@ def expand(overrides: Sequence[str], *, multirun: bool) -> list[list[str]]:
         return [list(overrides)]
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-    own = [o for o in parsed if not re.match(r"[+~]*hydra[./=]", o.input_line or "")]
+    own = _last_of_each_key([o for o in parsed if not is_hydras(o.input_line or "")])
     return [list(job) for batch in BasicSweeper.split_arguments(own, max_batch_size=None) for job in batch]
 
 
-def _run_hydra(config_name: str, *, schema: type[Root], command: Callable[[Job[Root]], int]) -> None:
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-
-    def job(composed: DictConfig) -> int:
-        overrides = list(OmegaConf.to_container(HydraConfig.get().overrides.task))  # type: ignore[arg-type]
-        code = _guarded(command, Job(load_config(composed, schema=schema), overrides))
-        if code:
-            raise RuntimeError(f"job failed with exit code {code}: {' '.join(overrides)}")
-        return code
-
-    hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
+def is_hydras(override: str) -> bool:
+    """Whether ``override`` is about Hydra (its launcher), not about the configuration of a run."""
+    return re.match(r"[+~]*hydra[./=]", override) is not None
 
 
-def _guarded(command: Callable[[Job[Root]], int], job: Job[Root]) -> int:
-    try:
-        return command(job)
-    except ConfigError as error:
-        print(str(error), file=sys.stderr)
-        return USAGE_ERROR
+def _last_of_each_key(overrides: list[Override]) -> list[Override]:
+    """A key given twice has its last value, in its first place: `sweeps/source.sh seed=1` has one seed."""
+    last: dict[tuple[str, str | None, OverrideType], Override] = {}
+    for override in overrides:
+        last[override.key_or_group, override.package, override.type] = override
+    return list(last.values())
 
 
 def _first_line(error: Exception) -> str:
