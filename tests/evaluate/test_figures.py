@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dhs.evaluate.figures import class_figure, recall_figure, roc_figure, score_figure
+from dhs.evaluate.figures import recall_figure, roc_figure, score_figure
 from dhs.evaluate.summary import summarise
 from dhs.evaluate.table import column
 
@@ -43,15 +43,6 @@ def test_recall_points_and_counts_are_the_cells_and_an_empty_bin_says_none(summa
     labels = [tick.get_text() for tick in axes.get_xticklabels()]
     assert labels[0].endswith("\n0 / 0")
     assert labels[2].endswith(f"\n{cells[2]['k']} / {cells[2]['n']}")
-
-
-def test_class_figure_shows_both_thresholds_with_the_number_of_negatives(summary):
-    axes = class_figure(summary).axes[0]
-    labels = [tick.get_text() for tick in axes.get_xticklabels()]
-    expected = [cell["n"] for cell in summary["by_class"]["at_operating_point"]]
-    assert [int(label.split("N = ")[1].replace(",", "")) for label in labels] == expected
-    legend = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert legend == ["stated FPR", "at FPR 0.01 (calibrated)", "at p > 0.5"]
 
 
 def test_score_figure_has_a_row_per_population_and_shares_above_the_threshold(test_scores, summary):
