@@ -36,3 +36,12 @@ def absolute_r_mag(z_mag: np.ndarray, *, redshift: np.ndarray) -> np.ndarray:
     """Absolute r magnitude (AB, H0 = 70), corrected to today, of early types of observed z-band magnitude ``z_mag``."""
     k_correction = np.interp(redshift, REDSHIFT, K_ZR)
     return z_mag - distance_modulus_mag(redshift) - k_correction + EVOLUTION_MAG_PER_REDSHIFT * redshift
+
+
+def apparent_mags(absolute_r: np.ndarray, *, redshift: np.ndarray) -> np.ndarray:
+    """(N, 3) observed g, r, z of early types of (N,) absolute r magnitudes: the inverse of `absolute_r_mag`."""
+    redshift = np.asarray(redshift, dtype=np.float64)
+    k_correction = np.interp(redshift, REDSHIFT, K_ZR)
+    z_mag = absolute_r + distance_modulus_mag(redshift) + k_correction - EVOLUTION_MAG_PER_REDSHIFT * redshift
+    r_mag = z_mag + np.interp(redshift, REDSHIFT, R_Z)
+    return np.stack([r_mag + np.interp(redshift, REDSHIFT, G_R), r_mag, z_mag], axis=-1)

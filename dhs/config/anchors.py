@@ -31,7 +31,37 @@ class CsvAnchors(AnchorsCommon):
     path: Path = Field(description="CSV of lenses, or of hard negatives (column kind)")
 
 
-AnchorsConfig = Annotated[SlacsBellsAnchors | CsvAnchors, Field(discriminator="name")]
+class SimulatedAnchors(Section):
+    """The published lenses built in the mock sky. SIMULATED wherever it is shown: never a recall of real lenses."""
+
+    name: Literal["simulated"]
+    path: Path | None = Field(None, description="CSV of lenses (anchors=csv); null: the 125 of slacs_bells")
+    realisations: Annotated[int, Field(ge=1, le=1000)] = Field(
+        4, description="of each lens: host, field, noise, source and its place drawn anew"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class DegradedAnchors(AnchorsCommon):
+    """HST images of lenses through the simulated telescope (inject.py task=degrade): never survey cutouts."""
+
+    name: Literal["degraded"]
+    path: Path | None = Field(None, description="CSV of the lenses (anchors=csv); null: the 125 of slacs_bells")
+
+
+ListedAnchors = SlacsBellsAnchors | CsvAnchors | DegradedAnchors
+"""Lists of lenses at positions, which can be audited."""
+
+AnchorsConfig = Annotated[
+    SlacsBellsAnchors | CsvAnchors | SimulatedAnchors | DegradedAnchors, Field(discriminator="name")
+]
+
+
+class AnchorsStage(Section):
+    """Recall of the lenses that `anchors=` names, in task=all; what `anchors=` gives no cutouts of is not measured."""
+
+    enabled: bool = True
+    n_shown: Annotated[int, Field(ge=1, le=200)] = Field(24, description="hits, and misses, that the report shows")
 
 
 class AuditTask(Section):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dhs.config.anchors import AnchorsConfig, AuditTask, CsvAnchors, ScoreTask
+from dhs.config.anchors import AnchorsConfig, AuditTask, ScoreTask, SimulatedAnchors
 from dhs.config.bank_check import BankCheckTask
 from dhs.config.base import Section
 from dhs.config.colour import ColourConfig
@@ -326,8 +326,12 @@ class EvaluateRoot(Section):
 
     @model_validator(mode="after")
     def _anchors_exist(self) -> "EvaluateRoot":
-        if isinstance(self.anchors, CsvAnchors):
-            require_file("anchors.path", self.anchors.path, remedy="give a CSV with name, ra_deg, dec_deg")
+        if (path := getattr(self.anchors, "path", None)) is not None:
+            require_file("anchors.path", path, remedy="give a CSV with name, ra_deg, dec_deg")
+        if isinstance(self.anchors, SimulatedAnchors):
+            if isinstance(self.task, AuditTask):
+                raise ValueError("anchors = simulated: drawn, so there is nothing to audit; audit anchors=slacs_bells")
+            return self
         for path in self.anchors.cutouts:
             if not path.exists():
                 raise ValueError(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 REQUIRED_COLUMNS: tuple[str, ...] = ("name", "ra_deg", "dec_deg")
-NUMBERS: tuple[str, ...] = ("ra_deg", "dec_deg", "z_lens", "z_source", "sigma_v_km_s", "theta_e_arcsec")
+NUMBERS: tuple[str, ...] = ("ra_deg", "dec_deg", "z_lens", "z_source", "sigma_v_km_s", "theta_e_arcsec", "r_mag")
 TEXTS: tuple[str, ...] = ("name", "survey", "sdss_name", "theta_e_source", "kind")
 MAX_DEC_DEG = 90.0
 
@@ -40,6 +40,8 @@ class AnchorList:
     theta_e_arcsec: np.ndarray
     """(N,) published; NaN where not."""
     theta_e_source: np.ndarray
+    r_mag: np.ndarray
+    """(N,) of the lens galaxy, AB; NaN where not given."""
 
     def __len__(self) -> int:
         return len(self.name)

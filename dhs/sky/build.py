@@ -38,18 +38,28 @@ def load_sky(
     return cutouts if max_galaxies is None else cutouts.take(np.arange(min(max_galaxies, len(cutouts))))
 
 
-def open_cutouts(paths: Sequence[Path]) -> CutoutSet:
+def open_cutouts(paths: Sequence[Path], *, stamp_size_px: int | None = None, key: str = "anchors.cutouts") -> CutoutSet:
     """A store's cutouts, or those of NPZ and FITS files: for looking at and auditing, where the split is no matter.
 
+    ``stamp_size_px``: what a store must have, and files are cut to; None: any, and 64.
+
     Raises:
-        ValueError: a store among other paths, or a fault of `load_store_sky` or `load_files_sky`.
+        ValueError: a store among other paths, one of other stamps, or a fault of `load_store_sky` or `load_files_sky`.
     """
     if any(path.is_dir() for path in paths):
         if len(paths) > 1:
-            raise ValueError(f"anchors.cutouts = {', '.join(map(str, paths))}: give one store, or files, not both")
-        return load_store_sky(StoreSky.model_validate({"name": "store", "path": paths[0]}))
-    split = SplitConfig.model_validate({})
-    return load_files_sky(FilesSky.model_validate({"name": "files", "paths": tuple(paths), "split": split}))
+            raise ValueError(f"{key} = {', '.join(map(str, paths))}: give one store, or files, not both")
+        store = load_store_sky(StoreSky.model_validate({"name": "store", "path": paths[0]}))
+        if stamp_size_px not in (None, store.stamp_size_px):
+            raise ValueError(
+                f"{key} = {paths[0]}: stamps of {store.stamp_size_px} px: the network was trained on "
+                f"{stamp_size_px}; fetch them again with that size"
+            )
+        return store
+    settings = {"name": "files", "paths": tuple(paths), "split": SplitConfig.model_validate({})}
+    if stamp_size_px is not None:
+        settings["stamp_size_px"] = stamp_size_px
+    return load_files_sky(FilesSky.model_validate(settings))
 
 
 def _fetched_store(config: StoreSky, *, cache_dir: Path) -> StoreSky:

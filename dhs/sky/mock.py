@@ -7,7 +7,7 @@ does not: large galaxies, saturated stars, PSF ellipticity and wings, artefacts,
 colour.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,9 +15,9 @@ from dhs.config.sky import ClassWeights, MockSky
 from dhs.constants import CLASSES, PIXEL_SCALE_ARCSEC
 from dhs.rng import Purpose, keyed_rng
 from dhs.sky.depth import sigma_of_depth
-from dhs.sky.mock_conditions import draw_conditions
+from dhs.sky.mock_conditions import Conditions, draw_conditions
 from dhs.sky.mock_field import draw_field
-from dhs.sky.mock_galaxies import MAX_OFFSET_PX, Place, draw_galaxy_of_class
+from dhs.sky.mock_galaxies import MAX_OFFSET_PX, Galaxy, Place, draw_galaxy_of_class, lrg_of_mags
 from dhs.sky.mock_noise import add_noise, draw_bad_pixels, draw_noise
 from dhs.sky.mock_redshift import draw_photometric_redshift
 from dhs.sky.mock_scene import draw_scene
@@ -47,11 +47,33 @@ class MockGalaxy:
 def draw_mock_galaxy(config: MockSky, *, index: int) -> MockGalaxy:
     """Galaxy ``index`` of the survey of ``config``."""
     rng = keyed_rng(config.seed, Purpose.MOCK_SKY, 0, index)
-    size_px = config.stamp_size_px
     kind = class_of_fraction(rng.random(), weights=config.class_weights)
     conditions = draw_conditions(rng)
+    place = _draw_place(rng, size_px=config.stamp_size_px)
+    galaxy = draw_galaxy_of_class(rng, class_name=CLASSES[kind], place=place)
+    return _observe(rng, galaxy, kind=kind, place=place, conditions=conditions, config=config)
+
+
+def draw_mock_lrg(
+    config: MockSky, *, rng: np.random.Generator, mags: np.ndarray, redshift: float, conditions: Conditions
+) -> MockGalaxy:
+    """An LRG of given g, r, z magnitudes (3,), redshift, seeing and depth; its field and noise as `config` has them."""
+    place = _draw_place(rng, size_px=config.stamp_size_px)
+    galaxy = lrg_of_mags(rng, place, mags=mags)
+    drawn = _observe(rng, galaxy, kind=CLASSES.index("lrg"), place=place, conditions=conditions, config=config)
+    return replace(drawn, redshift=redshift)
+
+
+def _draw_place(rng: np.random.Generator, *, size_px: int) -> Place:
     x, y = rng.uniform(-MAX_OFFSET_PX, MAX_OFFSET_PX, 2) * PIXEL_SCALE_ARCSEC
-    galaxy = draw_galaxy_of_class(rng, class_name=CLASSES[kind], place=Place(x, y, size_px))
+    return Place(x, y, size_px)
+
+
+def _observe(
+    rng: np.random.Generator, galaxy: Galaxy, *, kind: int, place: Place, conditions: Conditions, config: MockSky
+) -> MockGalaxy:
+    """``galaxy`` among its neighbours, through the seeing, with noise and bad pixels."""
+    size_px = place.size_px
     field = draw_field(
         rng,
         target_mags=galaxy.mags,
@@ -81,8 +103,8 @@ def draw_mock_galaxy(config: MockSky, *, index: int) -> MockGalaxy:
         axis_ratio=galaxy.axis_ratio,
         position_angle_rad=galaxy.angle_rad % np.pi,
         redshift=draw_photometric_redshift(rng, mags=galaxy.mags),
-        centre_x_arcsec=float(x),
-        centre_y_arcsec=float(y),
+        centre_x_arcsec=float(place.x_arcsec),
+        centre_y_arcsec=float(place.y_arcsec),
     )
 
 

@@ -1,0 +1,1 @@
+"""Recall of real lenses, and of their labelled stand-ins."""

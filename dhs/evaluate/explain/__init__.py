@@ -1,0 +1,1 @@
+"""Where a finder finds its evidence: occlusion maps."""

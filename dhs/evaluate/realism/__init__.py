@@ -1,0 +1,1 @@
+"""Can real lenses be told from injections? Matching, features, linear probe."""
