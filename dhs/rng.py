@@ -34,6 +34,10 @@ class Purpose(IntEnum):
     SHUFFLE = 18
     EPOCH = 19
     GATES = 24
+    ANCHORS = 30
+    LENS_OF_ANCHOR = 31
+    REALISM = 32
+    EXPLAIN = 33
 
 
 def keyed_rng(seed: int, purpose: Purpose, epoch: int, index: int) -> np.random.Generator:

@@ -61,7 +61,7 @@ class AnchorsStage(Section):
     """Recall of the lenses that `anchors=` names, in task=all; what `anchors=` gives no cutouts of is not measured."""
 
     enabled: bool = True
-    n_shown: Annotated[int, Field(ge=1, le=200)] = Field(24, description="hits, and misses, that the report shows")
+    n_shown: Annotated[int, Field(ge=1, le=200, description="hits, and misses, that the report shows")] = 24
 
 
 class AuditTask(Section):

@@ -5,11 +5,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from dhs.config.anchors import AnchorsStage
 from dhs.config.base import Fraction, Section
 from dhs.config.gates import GatesConfig
 from dhs.config.selection import SelectionSettings
 
+<<<<<<< HEAD
 StageName = Literal["heldout", "calibration", "negatives", "selection", "gates"]
+=======
+StageName = Literal["heldout", "calibration", "anchors", "negatives", "selection"]
+>>>>>>> f492d65 (Stage anchors: audited lenses, simulated and degraded stand-ins, hits and misses)
 """Stages of `dhs.evaluate.stages`, in the order of the report."""
 
 
@@ -66,6 +71,7 @@ class EvaluateConfig(Section):
     tta: bool = Field(False, description="test-time averaging: mean logit of the stamp's eight orientations")
     calibration: CalibrationConfig = CalibrationConfig()
     heldout: HeldoutConfig = HeldoutConfig()
+    anchors: AnchorsStage = AnchorsStage()
     negatives: NegativesConfig = NegativesConfig()
     selection: SelectionSettings = SelectionSettings()
     gates: GatesConfig = GatesConfig()

@@ -68,6 +68,11 @@ class EvaluationContext:
             raise NotScored("needs the sky: run task=all with the checkpoint")
         return self._open_supply()
 
+    @property
+    def has_network(self) -> bool:
+        """False for task=report: what is not in a table is not there."""
+        return self._open_finder is not None
+
     def score(self, name: str, make_items: MakeItems) -> pa.Table:
         """Scores of the items (`dhs.evaluate.scored_set`), from `scores/NAME.parquet` where they are there already.
 

@@ -56,15 +56,18 @@ def exit_code(sections: Sequence[Section]) -> int:
 
 
 def _verdict_lines(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
-    met, missed = (sum(verdict.passed is value for verdict in verdicts) for value in (True, False))
-    claim = f"{met} of {len(verdicts)} targets proved, {missed} missed, {len(verdicts) - met - missed} undecided."
+    targets = [verdict for verdict in verdicts if verdict.target]
+    met, missed = (sum(verdict.passed is value for verdict in targets) for value in (True, False))
+    claim = f"{met} of {len(targets)} targets proved, {missed} missed, {len(targets) - met - missed} undecided."
     words = {True: "proved", False: "missed", None: "undecided"}
-    return claim, *(f"{v.claim}: {v.estimate}; target {v.target}: {words[v.passed]}." for v in verdicts)
+    return claim, *(f"{v.claim}: {v.estimate}; target {v.target}: {words[v.passed]}." for v in targets)
 
 
 def _verdict_table(verdicts: Sequence[Verdict]) -> str:
     words = {True: "proved", False: "missed", None: "undecided"}
-    rows = [(v.claim, v.target, v.estimate, words[v.passed], v.provable) for v in verdicts]
+    rows = [
+        (v.claim, v.target or "none", v.estimate, words[v.passed] if v.target else "", v.provable) for v in verdicts
+    ]
     note = (
         "Proved: the whole 95% interval lies on the target's side; missed: all of it lies on the other; undecided: it "
         "straddles the target, or nothing was measured."

@@ -17,6 +17,7 @@ class Verdict:
 
     claim: str
     target: str
+    """'' for a line that is no target: it is shown, and counted in none."""
     estimate: str
     """Number with its interval and N, in words."""
     passed: bool | None

@@ -35,6 +35,7 @@ class Stage:
 STAGES: tuple[Stage, ...] = (
     Stage("heldout", "Held-out simulations", "dhs.evaluate.heldout"),
     Stage("calibration", "Thresholds and calibration", "dhs.evaluate.calibration_stage"),
+    Stage("anchors", "Real lenses", "dhs.evaluate.anchors.stage"),
     Stage("negatives", "Hard negatives", "dhs.evaluate.negatives"),
     Stage("selection", "Selection function", "dhs.evaluate.selection.stage"),
     Stage("gates", "Shortcut gates", "dhs.evaluate.gates.stage"),

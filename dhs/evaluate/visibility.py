@@ -72,7 +72,7 @@ def visibility(
             theta_e_arcsec=float(theta_e[i]),
             fwhm_arcsec=fwhm,
         )
-    computed = [_grade(ratio, ring) for ratio, ring in zip(over_psf, snr, strict=True)]
+    computed = [grade_of(ratio, ring) for ratio, ring in zip(over_psf, snr, strict=True)]
     grade = [by_hand.get(str(name), auto) for name, auto in zip(anchors.name, computed, strict=True)]
     return Visibility(
         grade=np.array(grade),
@@ -135,7 +135,8 @@ def read_grades(path: Path | None) -> dict[str, str]:
     return {row["name"]: row["grade"] for row in rows}
 
 
-def _grade(theta_e_over_psf: float, ring_snr_g: float) -> str:
+def grade_of(theta_e_over_psf: float, ring_snr_g: float) -> str:
+    """The grade of the numbers; UNGRADED where one of them is NaN."""
     if not (np.isfinite(theta_e_over_psf) and np.isfinite(ring_snr_g)):
         return UNGRADED
     for grade in ("A", "B"):

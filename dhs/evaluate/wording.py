@@ -23,7 +23,7 @@ SKY_STATEMENTS = {
 """What a reader must know of the pixels first, by `sky.name` of the configuration."""
 
 LIMITS = (
-    "Recall is of injected arcs. Recall on real lenses was not measured and is lower as a rule: a finder trained on "
+    "Recall here is of injected arcs. On real lenses, a section of its own, it is lower as a rule: a finder trained on "
     "simulations that recovered 92% of simulated lenses at 100% purity reached 50% completeness on real ones "
     "(Lines+2025, Euclid).",
     "False-positive rates hold for this mix of galaxy classes, which is not nature's; they are not the contamination "

@@ -22,7 +22,7 @@ def log_sigma_of_luminosity(absolute_r_mag: np.ndarray) -> np.ndarray:
 
 
 LENS_ABSOLUTE_R_MAG, LENS_ABSOLUTE_R_SIGMA_MAG = -22.5, 0.7
-"""M_r (AB, H0 = 70, today) of the massive early types that spectroscopic lens surveys find (Auger+2009, ApJ 705, 1099)."""
+"""M_r (AB, H0 = 70, today) of the early types that spectroscopic lens surveys find (as Auger+2009, ApJ 705, 1099)."""
 LOG_SIGMA_SCATTER = 0.075
 """Of measured log10 sigma_v at fixed M_r: 0.07 intrinsic, and SDSS's error of some 6%."""
 
@@ -36,7 +36,7 @@ def expected_absolute_r_mag(sigma_v_km_s: np.ndarray) -> np.ndarray:
     steepness = slope + 2 * curvature * LENS_ABSOLUTE_R_MAG
     variance = LENS_ABSOLUTE_R_SIGMA_MAG**2
     gain = steepness * variance / (steepness**2 * variance + LOG_SIGMA_SCATTER**2)
-    at_mean = log_sigma_of_luminosity(np.float64(LENS_ABSOLUTE_R_MAG))
+    at_mean = log_sigma_of_luminosity(np.array(LENS_ABSOLUTE_R_MAG))
     return LENS_ABSOLUTE_R_MAG + gain * (np.log10(sigma_v_km_s) - at_mean)
 
 

@@ -14,11 +14,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from dhs.evaluate.binned import THETA_E_OVER_PSF_EDGES, Cell
 from dhs.evaluate.intervals import CONFIDENCE, Estimate, proportion
+from dhs.evaluate.targets import MIN_RECALL_REAL, least_hits, smallest_sample
 from dhs.evaluate.visibility import GRADES, UNGRADED
-
-TARGET_RECALL = 0.5
-"""The user's target: recall above one half on SLACS and BELLS."""
-
 
 @dataclass(frozen=True)
 class Lenses:
@@ -58,9 +55,7 @@ class Flagged:
 
 def flag(lenses: Lenses, *, thresholds: Sequence[tuple[float, float, str]]) -> list[Flagged]:
     """At each (FPR, logit, note) of ``thresholds``, strictly above it, and at calibrated p > 0.5."""
-    found = [
-        Flagged(f"fpr_{fpr:g}", f"FPR {fpr:g}", lenses.logit > logit, note) for fpr, logit, note in thresholds
-    ]
+    found = [Flagged(f"fpr_{fpr:g}", f"FPR {fpr:g}", lenses.logit > logit, note) for fpr, logit, note in thresholds]
     return [*found, Flagged("p_half", "p > 0.5", lenses.probability > 0.5)]
 
 
@@ -122,18 +117,9 @@ def cells(flagged: Flagged, *, masks: Mapping[str, np.ndarray], lens: np.ndarray
     return [Cell(name, recall(flagged.hit[mask], lens=lens[mask])) for name, mask in masks.items()]
 
 
-def hits_needed(n: int, *, target: float = TARGET_RECALL) -> int | None:
-    """Fewest hits among ``n`` lenses whose 95% interval lies above ``target``; None where even all would not do."""
-    k = np.arange(n + 1)
-    low = stats.beta.ppf((1 - CONFIDENCE) / 2, np.maximum(k, 1), n - np.maximum(k, 1) + 1)
-    enough = np.flatnonzero((low > target) & (k > 0))
-    return int(enough[0]) if len(enough) else None
-
-
-def provable_words(n: int, *, target: float = TARGET_RECALL) -> str:
+def provable_words(n: int, *, target: float = MIN_RECALL_REAL) -> str:
     """Whether ``n`` lenses can prove a recall above ``target``."""
-    needed = hits_needed(n, target=target)
+    needed = least_hits(n, above=target)
     if needed is None:
-        smallest = next(size for size in range(1, 1000) if hits_needed(size, target=target) is not None)
-        return f"no: {n} lenses cannot prove a recall above {target:.0%}; at least {smallest} are needed, all found"
+        return f"no: {n} lenses cannot; {smallest_sample(above=target)} are the least, and all must be found"
     return f"yes, with at least {needed} of {n} found"

@@ -44,9 +44,7 @@ class AnchorSample:
     @cached_property
     def reason(self) -> np.ndarray:
         """(N,) str: why an anchor does not count, '' where it does."""
-        return counting_reasons(
-            self.anchors, found=self.found, cutouts=self.cutouts, provenance=self.provenance
-        )
+        return counting_reasons(self.anchors, found=self.found, cutouts=self.cutouts, provenance=self.provenance)
 
     @property
     def counting(self) -> np.ndarray:
