@@ -17,6 +17,7 @@ from dhs.evaluate.intervals import CONFIDENCE, Estimate, proportion
 from dhs.evaluate.targets import MIN_RECALL_REAL, least_hits, smallest_sample
 from dhs.evaluate.visibility import GRADES, UNGRADED
 
+
 @dataclass(frozen=True)
 class Lenses:
     """N scored lenses, every one audited (or simulated)."""
