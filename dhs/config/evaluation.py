@@ -10,11 +10,7 @@ from dhs.config.base import Fraction, Section
 from dhs.config.gates import GatesConfig
 from dhs.config.selection import SelectionSettings
 
-<<<<<<< HEAD
-StageName = Literal["heldout", "calibration", "negatives", "selection", "gates"]
-=======
-StageName = Literal["heldout", "calibration", "anchors", "negatives", "selection"]
->>>>>>> f492d65 (Stage anchors: audited lenses, simulated and degraded stand-ins, hits and misses)
+StageName = Literal["heldout", "calibration", "anchors", "negatives", "selection", "gates"]
 """Stages of `dhs.evaluate.stages`, in the order of the report."""
 
 
