@@ -6,6 +6,7 @@ is global and nothing leaks.
 
     contact_sheet(stamps_nmgy, captions=names, path=Path("sheet.png"), columns=8, title="Training batch")
     comparison_sheet({"before": a, "arc only": b, "after": c}, captions=names, path=Path("arcs.png"), ...)
+    stacked_sheets([Sheet({"": a}, names, "first"), Sheet({"": b}, other_names, "second")], path=..., columns=8)
 """
 
 import io
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import matplotlib.image
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 VIEWER_SCALES = (6.0, 3.4, 2.2)
@@ -80,20 +82,55 @@ def comparison_sheet(
     Every group is (N, 3, H, W) in nMgy and goes through the same stretch, so arcs compare. ``columns`` stamps
     a block; blocks follow each other downwards. Raises ValueError when counts or shapes differ.
     """
-    composites = [np.flip(rgb(images), axis=1) for images in groups.values()]
+    figure = _sheet_figure(Sheet(groups, captions, title), columns=columns, zoom=zoom)
+    save_png(figure, path=path, dpi=SHEET_DPI)
+    return path
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """N stamps to draw: ``groups`` as for `comparison_sheet`; (N, H, W, 3) uint8 is drawn as it is."""
+
+    groups: Mapping[str, np.ndarray]
+    captions: Sequence[str]
+    title: str
+
+
+def stacked_sheets(sheets: Sequence[Sheet], *, path: Path, columns: int, zoom: int = 2) -> Path:
+    """Write one PNG with ``sheets`` under one another, each with its own title."""
+    pixels = [_figure_pixels(_sheet_figure(sheet, columns=columns, zoom=zoom)) for sheet in sheets]
+    width = max(array.shape[1] for array in pixels)
+    padded = [np.pad(array, ((0, 0), (0, width - array.shape[1]), (0, 0)), constant_values=255) for array in pixels]
+    buffer = io.BytesIO()
+    matplotlib.image.imsave(buffer, np.concatenate(padded), format="png", metadata={"Software": "dhs"})
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def _figure_pixels(figure: Figure) -> np.ndarray:
+    """(H, W, 3) uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def _sheet_figure(sheet: Sheet, *, columns: int, zoom: int) -> Figure:
+    groups, captions = sheet.groups, sheet.captions
+    composites = [np.flip(images if images.dtype == np.uint8 else rgb(images), axis=1) for images in groups.values()]
     shapes = {composite.shape for composite in composites}
     if len(shapes) != 1 or len(captions) != len(composites[0]):
         raise ValueError(
             f"groups have shapes {sorted(shapes)} and there are {len(captions)} captions: "
             "every group needs the same stamps, one caption each"
         )
-    sheet = _Layout.of(composites[0], captions=captions, columns=columns, zoom=zoom, names=list(groups), title=title)
-    figure = sheet.figure(title)
+    layout = _Layout.of(
+        composites[0], captions=captions, columns=columns, zoom=zoom, names=list(groups), title=sheet.title
+    )
+    figure = layout.figure(sheet.title)
     for row, (name, composite) in enumerate(zip(groups, composites, strict=True)):
-        sheet.draw_group(figure, row=row, name=name, composite=composite)
-    sheet.draw_captions(figure, captions)
-    save_png(figure, path=path, dpi=SHEET_DPI)
-    return path
+        layout.draw_group(figure, row=row, name=name, composite=composite)
+    layout.draw_captions(figure, captions)
+    return figure
 
 
 @dataclass(frozen=True)

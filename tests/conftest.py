@@ -23,6 +23,8 @@ SMALL = [
     "model.backbone=test_resnet",
     "model.backbone_kwargs={}",
     "evaluate.bootstrap_resamples=100",
+    "logger.n_worst=0",
+    "logger.images_every_epochs=0",
 ]
 """Overrides that make a run small enough for a test."""
 

@@ -59,6 +59,8 @@ def train(job: Job[TrainConfig]) -> int:
 
 def _train_recorded(job: Job[TrainConfig], record: RunRecord, start: Path | None) -> int:
     """Train with everything that happens on record: state, log, error."""
+    from dhs.train.wandb_run import closing_run
+
     stop = StopRequest()
     with stop.watching():
         record.start(job.config, overrides=job.overrides, config_hash=config_hash(job.config))
@@ -66,7 +68,8 @@ def _train_recorded(job: Job[TrainConfig], record: RunRecord, start: Path | None
             record.update(resumed_from=str(start))
         log_to(record.run_dir / "run.log")
         try:
-            _train(job, record, start, stop)
+            with closing_run():
+                _train(job, record, start, stop)
         except Preempted as signal:
             record.update(state="preempted", error=f"stopped by {signal}")
             log.info("stopped by %s; the same command continues %s", signal, record.run_dir)
@@ -88,8 +91,8 @@ def _train(job: Job[TrainConfig], record: RunRecord, start: Path | None, stop: S
     from dhs.inject.injector import Injector
     from dhs.inject.sheet import first_batch_sheet
     from dhs.inject.training_sky import keep_extras, mix_lines
+    from dhs.train.attempts import join_attempts
     from dhs.train.fit import fit
-    from dhs.train.loggers import join_attempts
     from dhs.train.resume import continue_from, continue_run
 
     config, started = job.config, time.monotonic()

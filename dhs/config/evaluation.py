@@ -65,6 +65,9 @@ class EvaluateConfig(Section):
         "float32", description="of the forward pass; head and scores are float32 in both"
     )
     tta: bool = Field(False, description="test-time averaging: mean logit of the stamp's eight orientations")
+    wandb: Literal["auto", "off"] = Field(
+        "auto", description="auto: the figures join the W&B run of the checkpoint, where it was trained with one"
+    )
     calibration: CalibrationConfig = CalibrationConfig()
     heldout: HeldoutConfig = HeldoutConfig()
     anchors: AnchorsStage = AnchorsStage()

@@ -69,19 +69,41 @@ class TrainerConfig(Section):
         return self
 
 
-class CsvLogger(Section):
+class Pictures(Section):
+    """Pictures of a run, as PNG in its directory, and in W&B where that is the logger."""
+
+    images_every_epochs: Annotated[int, Field(ge=0)] = Field(
+        5, description="<run>/trained_on: stamps of the epoch and what the network sees of them; 0: never"
+    )
+    n_worst: Annotated[int, Field(ge=0, le=64)] = Field(
+        8, description="<run>/validation: highest-scoring negatives, lowest-scoring visible lenses, of each; 0: none"
+    )
+    keep_images: Annotated[int, Field(ge=1)] = Field(20, description="PNG kept in each of the two, the newest")
+
+
+class CsvLogger(Pictures):
     name: Literal["csv"]
 
 
-class WandbLogger(Section):
+class WandbLogger(Pictures):
     """W&B beside the CSV log; offline when no key is found and mode is auto."""
 
     name: Literal["wandb"]
     project: Annotated[str, Field(min_length=1)] = "dark-halo-scope"
-    entity: str | None = None
-    group: str | None = None
-    tags: tuple[str, ...] = ()
-    mode: Literal["auto", "online", "offline"] = "auto"
+    entity: str | None = Field(None, description="user or team; null: the key's own")
+    group: str | None = Field(None, description="null: the sweep that the run belongs to, else its name")
+    tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field((), description="beside the sweep's")
+    notes: str | None = None
+    mode: Literal["auto", "online", "offline"] = Field(
+        "auto", description="auto: $WANDB_MODE where it is set; else online with a key, offline without"
+    )
+    artifacts: Literal["none", "best", "all"] = Field(
+        "none", description="checkpoints uploaded at the end: none, best.ckpt, or best.ckpt and last.ckpt"
+    )
+    start_timeout_s: Annotated[float, Field(ge=1)] = Field(60.0, description="for the server's answer at the start")
+    finish_timeout_s: Annotated[float, Field(ge=1)] = Field(
+        120.0, description="for what is still to be uploaded at the end; it is on the disk in any case"
+    )
 
 
 LoggerConfig = Annotated[CsvLogger | WandbLogger, Field(discriminator="name")]

@@ -24,6 +24,7 @@ from dhs.evaluate.context import EvaluationContext
 from dhs.evaluate.report import exit_code, write_report
 from dhs.evaluate.section import Section
 from dhs.evaluate.stages import run_stages
+from dhs.evaluate.to_wandb import log_sections, run_of_checkpoint
 from dhs.inject.build import build_supply
 from dhs.inject.stampset.card import set_card
 from dhs.inject.supply import StampSupply
@@ -88,7 +89,11 @@ def evaluate_checkpoint(
         open_supply=lambda: injector or build_supply(config),
         anchors=anchors,
     )
-    return _report(context, stages, info)
+    with run_of_checkpoint(checkpoint, config, settings=settings) as run:
+        made = _report(context, stages, info)
+        if run is not None:
+            log_sections(run, made.sections, report=made.report)
+    return made
 
 
 def report_again(

@@ -40,7 +40,7 @@ def injection_sheet(injector: Injector, *, n_stamps: int, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     comparison_sheet(
         {"galaxy": background, "arc": after - background, "both": after},
-        captions=[_caption(stamps, i) for i in range(len(stamps))],
+        captions=[_arc_caption(stamps, i) for i in range(len(stamps))],
         path=path,
         columns=COLUMNS,
         title="Injected training stamps (g, r, z; 16.8 arcsec)",
@@ -67,13 +67,7 @@ def first_batch_sheet(injector: StampSupply, *, path: Path, batch_size: int) -> 
     stamps = injector.stamps(indices, purpose=Purpose.TRAIN, epoch=0)
     order = np.argsort(stamps.origin == NEGATIVE, kind="stable")
     order = order[np.argsort(~stamps.label[order], kind="stable")]
-    kinds = injector.cutouts.kind[stamps.recipes.row]
-    captions = [
-        _caption(stamps, i)
-        if stamps.recipes.injected[i]
-        else f"{CLASSES[kinds[i]].replace('_', ' ')}\n{UNINJECTED[stamps.origin[i]]}"
-        for i in order
-    ]
+    captions = [stamp_caption(stamps, i, kinds=injector.cutouts.kind) for i in order]
     return contact_sheet(
         stamps.images.numpy()[order],
         captions=captions,
@@ -92,7 +86,15 @@ def _injected_indices(injector: Injector, n_stamps: int) -> np.ndarray:
     return np.array(found[:n_stamps])
 
 
-def _caption(stamps: StampBatch, i: int) -> str:
+def stamp_caption(stamps: StampBatch, i: int, *, kinds: np.ndarray) -> str:
+    """Two lines: Einstein radius, magnification, source magnitude and integrated S/N in g of an injected arc; the class
+    of anything else (``kinds``: `Galaxies.kind`) and how it came to be there."""
+    if not stamps.recipes.injected[i]:
+        return f"{CLASSES[kinds[stamps.recipes.row[i]]].replace('_', ' ')}\n{UNINJECTED[stamps.origin[i]]}"
+    return _arc_caption(stamps, i)
+
+
+def _arc_caption(stamps: StampBatch, i: int) -> str:
     recipes = stamps.recipes
     snr = stamps.arc_snr_sum[i, BANDS.index("g")]
     return (

@@ -23,7 +23,7 @@ class InjectionData(pl.LightningDataModule):
 
     def __init__(self, supply: StampSupply, *, config: TrainConfig) -> None:
         super().__init__()
-        self._supply, self._config = supply, config
+        self.supply, self._config = supply, config
         self._resume_epoch, self._resume_batches = -1, 0
         require_metadata_keeps_the_secret(supply, columns=config.model.metadata, max_auc=config.model.metadata_max_auc)
 
@@ -41,7 +41,7 @@ class InjectionData(pl.LightningDataModule):
         config, trainer = self._config, self.trainer
         training = purpose == Purpose.TRAIN
         stream = InjectionStream(
-            self._supply,
+            self.supply,
             purpose=purpose,
             epoch=epoch,
             batch_size=config.trainer.batch_size,
@@ -49,7 +49,7 @@ class InjectionData(pl.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             transform=BatchMaker(
-                self._supply.cutouts,
+                self.supply.cutouts,
                 preprocess_config=config.preprocess,
                 augment_config=config.augment if training else None,
                 metadata=config.model.metadata,
@@ -68,7 +68,7 @@ class InjectionData(pl.LightningDataModule):
 
     def recipes(self, indices: np.ndarray, *, purpose: Purpose, epoch: int) -> dict[str, np.ndarray]:
         """What the samples ``indices`` were made of: one column for each quantity of their recipes."""
-        stamps = self._supply.stamps(indices, purpose=purpose, epoch=epoch)
+        stamps = self.supply.stamps(indices, purpose=purpose, epoch=epoch)
         return stamps.recipes.columns() | {"drawn_as": np.array(ORIGINS)[stamps.origin]}
 
     def state_dict(self) -> dict[str, int]:

@@ -11,9 +11,11 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor
+from pytorch_lightning.loggers import Logger
 
 from dhs.config.root import TrainConfig
 from dhs.config.run_dir import RunRecord
+from dhs.config.training import WandbLogger
 from dhs.inject.supply import StampSupply
 from dhs.preemption import StopRequest
 from dhs.ranks import launched_ranks, leave_group, this_rank
@@ -26,7 +28,10 @@ from dhs.train.keep import Checkpoints
 from dhs.train.loggers import build_loggers
 from dhs.train.module import LensFinder
 from dhs.train.nonfinite import StopAtNonFinite
+from dhs.train.pictures import Pictures
 from dhs.train.speed import LoaderClock
+from dhs.train.tracked_run import TrackedRun
+from dhs.train.tracker import Tracker
 
 log = logging.getLogger("dhs")
 
@@ -108,6 +113,7 @@ def build_trainer(config: TrainConfig, *, record: RunRecord, stop: StopRequest) 
         logging.getLogger(name).setLevel(logging.WARNING)
     clock = LoaderClock()
     shows_bar = this_rank() == 0 and sys.stdout.isatty()
+    loggers = build_loggers(config, record=record)
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
@@ -121,8 +127,11 @@ def build_trainer(config: TrainConfig, *, record: RunRecord, stop: StopRequest) 
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         log_every_n_steps=LOG_EVERY_STEPS,
-        logger=build_loggers(config, run_dir=record.run_dir, attempt=record.status.get("attempt", 1)),
-        callbacks=_callbacks(config, record=record, stop=stop, clock=clock, shows_bar=shows_bar),
+        logger=loggers,
+        callbacks=[
+            *_callbacks(config, record=record, stop=stop, clock=clock, shows_bar=shows_bar),
+            *_tracking(config, record=record, loggers=loggers),
+        ],
         # Ranks are ours to start (dhs.ranks); under SLURM Lightning would take over the signals and requeue.
         plugins=[AtomicCheckpointIO(), LightningEnvironment()],
         profiler=clock,
@@ -154,6 +163,18 @@ def _callbacks(
         from pytorch_lightning.callbacks import RichProgressBar
 
         callbacks.append(RichProgressBar())
+    return callbacks
+
+
+def _tracking(config: TrainConfig, *, record: RunRecord, loggers: list[Logger]) -> list[Callback]:
+    """What rank 0 keeps of a run beside its metrics: pictures, and all that goes to W&B."""
+    if this_rank() > 0:
+        return []
+    callbacks: list[Callback] = [Pictures(config, run_dir=record.run_dir)]
+    if isinstance(config.logger, WandbLogger):
+        trackers = [logger for logger in loggers if isinstance(logger, Tracker)]
+        artifacts = config.logger.artifacts
+        callbacks += [TrackedRun(one, config=config, run_dir=record.run_dir, artifacts=artifacts) for one in trackers]
     return callbacks
 
 
