@@ -118,18 +118,28 @@ class RendererConfig(Section):
     """fast: batched; compiled and culled on the CPU, dense on a GPU. lenstronomy: the slow reference."""
 
     name: Literal["fast", "lenstronomy"]
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Literal["cpu", "cuda", "accelerator"] = Field(
+        "cpu",
+        description="cpu: in the loader's workers; accelerator: train.py renders on the device that trains, whatever "
+        "it is (evaluation on the CPU); cuda: one process renders all on the GPU, for inject.py",
+    )
+    resident_sky: bool = Field(
+        True, description="device=accelerator: the galaxies too lie in its memory; false: workers send them"
+    )
     supersampling: Literal[1, 2, 4, 6, 8, "adaptive"] = Field(4, description="rays a side of each survey pixel")
     max_error: Annotated[float, Field(ge=1e-5, le=0.1)] = Field(
         1e-3, description="supersampling=adaptive: of the arc's peak before the PSF, against 16 x 16 rays"
     )
     chunk_size: Annotated[int, Field(ge=1, le=4096)] = Field(16, description="stamps at once; big batches page-fault")
-    compile: bool = Field(True, description="device=cuda: compile the dense tracer")
+    compile: bool = Field(True, description="on a GPU: compile the dense tracer")
 
     @model_validator(mode="after")
     def _possible(self) -> "RendererConfig":
-        if self.supersampling == "adaptive" and (self.name == "lenstronomy" or self.device == "cuda"):
+        if self.name == "lenstronomy" and self.device != "cpu":
+            raise ValueError(f"device = {self.device}: name=lenstronomy renders on a CPU; use device=cpu or name=fast")
+        if self.supersampling == "adaptive" and (self.name == "lenstronomy" or self.device != "cpu"):
             raise ValueError(
-                "supersampling = adaptive: needs name=fast and device=cpu (lenstronomy and a GPU take a fixed number)"
+                "supersampling = adaptive: needs name=fast and device=cpu (lenstronomy and static shapes take a fixed "
+                "number)"
             )
         return self

@@ -36,6 +36,9 @@ from dhs.config.training import (
 )
 from dhs.config.validate import ValidateTask
 
+MAX_PLANNED_TRIES = 100
+"""Of `renderer.device=accelerator`: 100 tries take 10 kB an arc (60 kB where colours depend on the source)."""
+
 
 class PathsConfig(Section):
     runs_dir: Path = Field(description="run directories are made here")
@@ -174,7 +177,18 @@ class TrainConfig(InjectionRoot):
         if self.renderer.device == "cuda" and self.trainer.num_workers > 0 and not painted:
             raise ValueError(
                 f"renderer.device = cuda: a loader's worker cannot use the GPU (trainer.num_workers = "
-                f"{self.trainer.num_workers}); give trainer.num_workers=0, or renderer.device=cpu"
+                f"{self.trainer.num_workers}); give trainer.num_workers=0, renderer.device=accelerator or "
+                "renderer.device=cpu"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _plans_are_small(self) -> "TrainConfig":
+        tries = self.inject.acceptance.max_tries
+        if self.renderer.device == "accelerator" and tries > MAX_PLANNED_TRIES:
+            raise ValueError(
+                f"renderer.device = accelerator: a worker plans every try of an arc beforehand, at most "
+                f"{MAX_PLANNED_TRIES} (inject.acceptance.max_tries = {tries}); lower it, or give renderer.device=cpu"
             )
         return self
 

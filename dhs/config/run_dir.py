@@ -21,6 +21,7 @@ RESULT_FREE_KEYS = (
     "run_dir",
     "paths",
     "logger",
+    "renderer.resident_sky",
     "trainer.num_workers",
     "trainer.devices",
     "trainer.checkpoint_every_steps",

@@ -33,7 +33,7 @@ MIN_CANDIDATES = 16
 CUTS: tuple[str, ...] = ("accepted", "theta_e_range", "resolution", "magnification", "arc_snr")
 """What a draw fails, in the order in which it is tested; `reject_reason` is an index into it."""
 
-_RANGE, _RESOLUTION, _MAGNIFICATION, _SNR = range(1, len(CUTS))
+_RANGE, _RESOLUTION, MAGNIFICATION_CUT, _SNR = range(1, len(CUTS))
 
 
 class Priors(NamedTuple):
@@ -186,11 +186,12 @@ def _grade(
 
     Candidates that fail before tracing are not traced, unless they are the last try and may be kept.
     """
-    fails = np.zeros(len(recipes), dtype=np.int8)
-    theta_e = recipes.theta_e_arcsec
-    fails[theta_e / recipes.psf_fwhm_arcsec[:, BANDS.index("r")] < acceptance.min_theta_e_over_psf] = _RESOLUTION
-    if isinstance(lens, PhotometricLens):
-        fails[(theta_e < lens.theta_e_arcsec.low) | (theta_e > lens.theta_e_arcsec.high)] = _RANGE
+    fails = cut_before_tracing(
+        recipes.theta_e_arcsec,
+        psf_fwhm_r_arcsec=recipes.psf_fwhm_arcsec[:, BANDS.index("r")],
+        lens=lens,
+        acceptance=acceptance,
+    )
     promising = np.flatnonzero((fails == 0) | is_last)
     position = np.full(len(recipes), -1)
     position[promising] = np.arange(len(promising))
@@ -198,8 +199,20 @@ def _grade(
         return fails, torch.zeros(0), position
     images = renderer.trace(recipes.take(promising))
     weak = promising[magnification(images) < acceptance.min_magnification]
-    fails[weak] = np.where(fails[weak] == 0, _MAGNIFICATION, fails[weak])
+    fails[weak] = np.where(fails[weak] == 0, MAGNIFICATION_CUT, fails[weak])
     return fails, images, position
+
+
+def cut_before_tracing(
+    theta_e_arcsec: np.ndarray, *, psf_fwhm_r_arcsec: np.ndarray, lens: LensConfig, acceptance: Acceptance
+) -> np.ndarray:
+    """(P,) int8 the cut that each lens fails before a ray is traced, 0 where none."""
+    fails = np.zeros(len(theta_e_arcsec), dtype=np.int8)
+    fails[theta_e_arcsec / psf_fwhm_r_arcsec < acceptance.min_theta_e_over_psf] = _RESOLUTION
+    if isinstance(lens, PhotometricLens):
+        outside = (theta_e_arcsec < lens.theta_e_arcsec.low) | (theta_e_arcsec > lens.theta_e_arcsec.high)
+        fails[outside] = _RANGE
+    return fails
 
 
 def _brightness(
@@ -223,7 +236,7 @@ def _brightness(
 
 def magnification(traced: torch.Tensor) -> np.ndarray:
     """(B,) total magnification of (B, C, N, N) lensed unit-flux sources; the mean over the channels."""
-    return traced.sum(dim=(-2, -1)).mean(dim=1).numpy()
+    return traced.sum(dim=(-2, -1)).mean(dim=1).cpu().numpy()
 
 
 def _flux(mags: np.ndarray) -> torch.Tensor:

@@ -12,7 +12,8 @@ electrons a pixel. Correlated, it is white noise filtered as the coadd's own (`d
 pixel, so every pixel's variance is kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -66,9 +67,31 @@ def arc_noise_nmgy(
 
     ``rngs`` (B,), one a stamp; ``lag1_correlation`` 0 is white. A band of gain 0 (no data) gets none.
     """
-    size = arcs_nmgy.shape[-1]
-    assert arcs_nmgy.shape[1] == len(BANDS)
-    unit = np.stack([draw_noise(rng, size_px=size, correlation=lag1_correlation) for rng in rngs])
+    noise = unit_noise(rngs, gain=gain, size_px=arcs_nmgy.shape[-1], lag1_correlation=lag1_correlation)
+    return scaled_noise_nmgy(arcs_nmgy, noise=noise)
+
+
+@dataclass(frozen=True)
+class UnitNoise:
+    """What makes the noise of P arcs but the arcs themselves."""
+
+    unit: torch.Tensor
+    """(P, bands, N, N) float32 of variance 1."""
+    variance_per_nmgy: torch.Tensor
+    """(P, bands) float32, 1 / gain; 0 in a band without data."""
+
+
+def unit_noise(
+    rngs: Iterable[np.random.Generator], *, gain: np.ndarray, size_px: int, lag1_correlation: float
+) -> UnitNoise:
+    """Noise for P stamps of ``gain`` (P, bands), drawn on the CPU; ``rngs`` are used one after the other."""
+    unit = np.stack([draw_noise(rng, size_px=size_px, correlation=lag1_correlation) for rng in rngs])
     per_nmgy = np.where(gain > 0, 1.0 / np.where(gain > 0, gain, 1.0), 0.0).astype(np.float32)
-    variance = arcs_nmgy.clamp(min=0) * torch.from_numpy(per_nmgy)[:, :, None, None]
-    return torch.sqrt(variance) * torch.from_numpy(unit.astype(np.float32))
+    return UnitNoise(torch.from_numpy(unit.astype(np.float32)), torch.from_numpy(per_nmgy))
+
+
+def scaled_noise_nmgy(arcs_nmgy: torch.Tensor, *, noise: UnitNoise) -> torch.Tensor:
+    """(P, bands, N, N) noise of ``arcs_nmgy``, on any device."""
+    assert arcs_nmgy.shape[1] == len(BANDS)
+    variance = arcs_nmgy.clamp(min=0) * noise.variance_per_nmgy[:, :, None, None]
+    return torch.sqrt(variance) * noise.unit

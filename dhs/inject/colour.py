@@ -24,8 +24,26 @@ def draw_magnitudes(
     ``z_source`` (P,), NaN where the lens prior drew none, sets the seeds' SED; ``own_mag`` (P, bands) are the
     sources' own magnitudes, given for `colour=bank`.
     """
+    u, normal = magnitude_variates(rngs, n_draws=n_draws)
+    return magnitudes_of(u, normal, colour=colour, z_source=z_source, own_mag=own_mag)
+
+
+def magnitude_variates(rngs: Iterable[np.random.Generator], *, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """(P, n_draws, 2) uniforms and as many normals; ``rngs`` are used one after the other."""
     variates = [(rng.random((n_draws, 2)), rng.standard_normal((n_draws, 2))) for rng in rngs]
     u, normal = np.array(variates).reshape(-1, 2, n_draws, 2).swapaxes(0, 1)
+    return u, normal
+
+
+def depend_on_geometry(colour: ColourConfig) -> bool:
+    """Whether magnitudes depend on which source was chosen, or on its redshift."""
+    return isinstance(colour, BankColour | SeedSedColour)
+
+
+def magnitudes_of(
+    u: np.ndarray, normal: np.ndarray, *, colour: ColourConfig, z_source: np.ndarray, own_mag: np.ndarray | None
+) -> np.ndarray:
+    """As `draw_magnitudes`, from the variates."""
     r = power_law_magnitude(u[..., 0], limits=colour.r_mag, slope=colour.r_mag_slope)
     if isinstance(colour, BankColour):
         assert own_mag is not None, "dhs.inject.build reads the bank's magnitudes for colour=bank"

@@ -7,13 +7,14 @@ epoch is what (arcs, known lenses, classes of negatives) is `dhs.inject.mix`'s; 
 """
 
 import copy
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from dhs.config.colour import ColourConfig
-from dhs.config.injection import InjectConfig
+from dhs.config.injection import Acceptance, InjectConfig
 from dhs.config.lens import LensConfig
 from dhs.constants import CLASSES
 from dhs.inject.acceptance import Priors, draw_arcs
@@ -25,7 +26,7 @@ from dhs.inject.renderer import Renderer
 from dhs.inject.stamp_batch import StampBatch, only_controls
 from dhs.inject.strength import build_strength, require_known
 from dhs.inject.training_sky import Extras
-from dhs.rng import Purpose, derived_rng, keyed_rng
+from dhs.rng import Purpose, derived_rng, keyed_rng, keyed_rngs
 from dhs.sky.cutouts import CutoutSet
 from dhs.sky.target_table import gets_arc
 from dhs.source.base import Source
@@ -38,6 +39,8 @@ SPLIT_OF_PURPOSE = {
     Purpose.TEST: "test",
 }
 HOST_CLASSES = ("lrg",)
+FIXED = (Purpose.VAL, Purpose.TEST)
+"""Sets whose galaxies and labels are not drawn."""
 
 
 class Pool(NamedTuple):
@@ -65,7 +68,7 @@ class Injector:
         """``extras``: rows of ``cutouts`` behind the sky's own that training has too (`dhs.inject.training_sky`)."""
         self.cutouts, self.extras = cutouts, extras or Extras()
         self.source = source
-        self._renderer, self._seed, self._inject = renderer, seed, inject
+        self._renderer, self.seed, self.inject = renderer, seed, inject
         self.painter = Painter(cutouts, renderer=renderer, source=source, lens=lens, inject=inject)
         self._pools = {
             split: pool_of(cutouts, split=split, controls=inject.controls, without=self.extras.lenses)
@@ -73,7 +76,7 @@ class Injector:
         }
         self.mix = self._training_mix()
         require_known(lens, cutouts, hosts=np.concatenate([pool.hosts for pool in self._pools.values()]))
-        self._priors = Priors(
+        self.priors = Priors(
             lens, build_strength(lens), colour, source.choose, source_magnitudes(source, colour=colour)
         )
 
@@ -90,36 +93,40 @@ class Injector:
     def n_stamps(self, purpose: Purpose) -> int:
         """Length of the fixed set of VAL or TEST, or of one training epoch."""
         if purpose == Purpose.VAL:
-            return self._inject.n_val_positives + len(self.pool(purpose).negatives)
+            return self.inject.n_val_positives + len(self.pool(purpose).negatives)
         if purpose == Purpose.TEST:
-            return self._inject.n_test_positives + len(self.pool(purpose).negatives)
-        return self._inject.samples_per_epoch
+            return self.inject.n_test_positives + len(self.pool(purpose).negatives)
+        return self.inject.samples_per_epoch
 
     def stamps(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0, measure: bool = False) -> StampBatch:
         """The stamps of (B,) ``indices``; stamp i does not depend on the others, nor on ``measure``."""
-        rngs = [keyed_rng(self._seed, purpose, epoch, int(i)) for i in indices]
+        rngs = [keyed_rng(self.seed, purpose, epoch, int(i)) for i in indices]
         rows, origin = self._assign(indices, rngs, purpose=purpose, epoch=epoch)
-        keys = np.array([(self._seed, int(purpose), epoch, int(i)) for i in indices], dtype=np.int64)
+        keys = stream_keys(self.seed, indices, purpose=purpose, epoch=epoch)
         recipes = controls(self.cutouts, rows, keys=keys)
         pixels = self.painter.pixels(rows)
         where = np.flatnonzero(origin == INJECTED)
         if len(where) == 0:
             return replace(only_controls(pixels.images, pixels.good, recipes, measure=measure), drawn=origin)
-        cuts = self._inject.acceptance
         arcs = draw_arcs(
             self.cutouts,
             rows[where],
             geometry_rngs=[rngs[i] for i in where],
             photometry_rngs=[
-                derived_rng(self._seed, Purpose.PHOTOMETRY, epoch, int(i), of=purpose) for i in indices[where]
+                derived_rng(self.seed, Purpose.PHOTOMETRY, epoch, int(i), of=purpose) for i in indices[where]
             ],
-            priors=self._priors,
+            priors=self.priors,
             renderer=self._renderer,
             invvar=pixels.invvar[where],
             good=pixels.good[where],
-            acceptance=cuts.model_copy(update={"max_tries": 1}) if purpose == Purpose.TEST else cuts,
+            acceptance=self.acceptance(purpose),
         )
         return replace(self.painter.finish(pixels, recipes, arcs=arcs, where=where, measure=measure), drawn=origin)
+
+    def acceptance(self, purpose: Purpose) -> Acceptance:
+        """The cuts that arcs of ``purpose`` are drawn with: the test set's are graded only."""
+        cuts = self.inject.acceptance
+        return cuts.model_copy(update={"max_tries": 1}) if purpose == Purpose.TEST else cuts
 
     def assignments(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """(B,) galaxy row and (B,) label of each of ``indices``, without painting anything."""
@@ -128,7 +135,7 @@ class Injector:
 
     def origins(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """(B,) galaxy row and (B,) int8 index into `mix.ORIGINS` of each of ``indices``."""
-        rngs = [keyed_rng(self._seed, purpose, epoch, int(i)) for i in indices]
+        rngs = keyed_rngs(self.seed, purpose, epoch, indices.tolist())
         return self._assign(indices, rngs, purpose=purpose, epoch=epoch)
 
     def injected_indices(self, indices: np.ndarray, *, purpose: Purpose, epoch: int = 0) -> list[int]:
@@ -137,11 +144,11 @@ class Injector:
         return [int(i) for i in indices[origin == INJECTED]]
 
     def _assign(
-        self, indices: np.ndarray, rngs: list[np.random.Generator], *, purpose: Purpose, epoch: int
+        self, indices: np.ndarray, rngs: Iterable[np.random.Generator], *, purpose: Purpose, epoch: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Galaxy row and origin of each index."""
+        """Galaxy row and origin of each index: takes the first `n_assigning` numbers of each of its generators."""
         pool = self.pool(purpose)
-        if purpose in (Purpose.VAL, Purpose.TEST):
+        if purpose in FIXED:
             n_positives = self.n_stamps(purpose) - len(pool.negatives)
             injected = indices < n_positives
             rows = np.where(
@@ -151,13 +158,12 @@ class Injector:
             )
             return rows, np.where(injected, INJECTED, NEGATIVE).astype(np.int8)
         odd = [int(i) for i in indices if i % 2] if self.mix.paired else []
-        return self.mix.assign(
-            indices, rngs, partner=[keyed_rng(self._seed, purpose, epoch, index - 1) for index in odd]
-        )
+        partners = keyed_rngs(self.seed, purpose, epoch, [index - 1 for index in odd])
+        return self.mix.assign(indices, rngs, partner=partners)
 
     def _training_mix(self) -> TrainingMix:
         """ValueError (one line) where the configuration asks for galaxies that are not there."""
-        inject, extras, pool = self._inject, self.extras, self._pools["train"]
+        inject, extras, pool = self.inject, self.extras, self._pools["train"]
         hard, kind = inject.negatives.hard, self.cutouts.kind
         key = "inject.negatives.class_weights"
         has_real, has_hard = len(extras.real) > 0, len(extras.hard) > 0
@@ -175,6 +181,16 @@ class Injector:
             else None,
             hard_fraction=hard.fraction if has_hard else 0.0,
         )
+
+
+def n_assigning(purpose: Purpose) -> int:
+    """Numbers of a stamp's generator that its galaxy and origin take, before anything is drawn of an arc."""
+    return 0 if purpose in FIXED else 2
+
+
+def stream_keys(seed: int, indices: np.ndarray, *, purpose: Purpose, epoch: int) -> np.ndarray:
+    """(B, 4) int64 keys of `RecipeBatch`."""
+    return np.array([(seed, int(purpose), epoch, int(i)) for i in indices], dtype=np.int64)
 
 
 def pool_of(cutouts: CutoutSet, *, split: str, controls: str, without: np.ndarray = NO_ROWS) -> Pool:

@@ -11,7 +11,7 @@ With controls=paired samples come in pairs: the even one may be a positive (with
 injection the odd one is the same galaxy without its arc. All other odd samples are negatives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -127,7 +127,7 @@ class TrainingMix:
         return dict(zip(CLASSES, (total / total.sum()).tolist(), strict=True))
 
     def assign(
-        self, indices: np.ndarray, rngs: Sequence[np.random.Generator], *, partner: Sequence[np.random.Generator]
+        self, indices: np.ndarray, rngs: Iterable[np.random.Generator], *, partner: Iterable[np.random.Generator]
     ) -> tuple[np.ndarray, np.ndarray]:
         """(B,) rows and (B,) int8 origins of the samples ``indices``.
 

@@ -3,6 +3,7 @@
 The same recipe gives the same stamp, bit for bit, whatever else is in the batch.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from dhs.config.injection import InjectConfig
 from dhs.config.lens import LensConfig
 from dhs.inject.acceptance import ArcBatch, paint_arcs
-from dhs.inject.arc_noise import arc_noise_nmgy, gain_from_sky
+from dhs.inject.arc_noise import UnitNoise, gain_from_sky, scaled_noise_nmgy, unit_noise
 from dhs.inject.measure import measure_arcs
 from dhs.inject.recipe import RecipeBatch, controls
 from dhs.inject.renderer import Renderer
@@ -94,10 +95,18 @@ class Painter:
     def _arc_noise(
         self, arcs_nmgy: torch.Tensor, keys: np.ndarray, *, invvar: torch.Tensor, good: torch.Tensor
     ) -> torch.Tensor:
-        correlated = self._inject.arc_noise == "poisson_correlated"
-        return arc_noise_nmgy(
-            arcs_nmgy,
-            [derived_rng(s, Purpose.ARC_NOISE, epoch, i, of=Purpose(of)) for s, of, epoch, i in keys.tolist()],
-            gain=gain_from_sky(invvar.numpy(), good=good.numpy(), sky_mag_arcsec2=self._inject.sky_mag_arcsec2),
-            lag1_correlation=self._inject.arc_noise_lag1 if correlated else 0.0,
+        rngs = [derived_rng(s, Purpose.ARC_NOISE, epoch, i, of=Purpose(of)) for s, of, epoch, i in keys.tolist()]
+        return scaled_noise_nmgy(arcs_nmgy, noise=self._unit_noise(rngs, invvar=invvar.numpy(), good=good.numpy()))
+
+    def unit_noise(self, rngs: Iterable[np.random.Generator], *, rows: np.ndarray) -> UnitNoise:
+        """What the noise of arcs in the galaxies (P,) ``rows`` is made of, arcs apart."""
+        invvar = np.asarray(self.cutouts.invvar[rows])
+        return self._unit_noise(rngs, invvar=invvar, good=good_pixels(invvar, self.cutouts.maskbits[rows]))
+
+    def _unit_noise(self, rngs: Iterable[np.random.Generator], *, invvar: np.ndarray, good: np.ndarray) -> UnitNoise:
+        return unit_noise(
+            rngs,
+            gain=gain_from_sky(invvar, good=good, sky_mag_arcsec2=self._inject.sky_mag_arcsec2),
+            size_px=self.cutouts.stamp_size_px,
+            lag1_correlation=self._inject.arc_noise_lag1 if self._inject.arc_noise == "poisson_correlated" else 0.0,
         )

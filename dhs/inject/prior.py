@@ -61,16 +61,42 @@ def draw_geometry(
     choose_source: ChooseSource,
     given: Mapping[str, np.ndarray] | None = None,
 ) -> Geometry:
-    """One lens and source position for each of P generators and ``galaxies``.
+    """One lens and source position for each of P generators and ``galaxies``; ``given`` as `geometry_of` takes it."""
+    n_uniforms, n_normals = n_variates(strength)
+    # Uniforms and normals of one draw together: a generator may serve several draws of this batch.
+    variates = [(rng.random(n_uniforms), rng.standard_normal(n_normals)) for rng in rngs]
+    return geometry_of(
+        np.array([v[0] for v in variates]),
+        np.array([v[1] for v in variates]),
+        galaxies=galaxies,
+        lens=lens,
+        strength=strength,
+        choose_source=choose_source,
+        given=given,
+    )
+
+
+def n_variates(strength: StrengthPrior) -> tuple[int, int]:
+    """Uniforms and normals of one draw."""
+    return _UNIFORMS + strength.n_uniforms, _NORMALS + strength.n_normals
+
+
+def geometry_of(
+    u: np.ndarray,
+    normal: np.ndarray,
+    *,
+    galaxies: Galaxies,
+    lens: LensConfig,
+    strength: StrengthPrior,
+    choose_source: ChooseSource,
+    given: Mapping[str, np.ndarray] | None = None,
+) -> Geometry:
+    """One lens and source position for each of P ``galaxies`` from its variates, as many a row as `n_variates` says.
 
     ``given`` (P,) columns of `Geometry`, or names of POLAR, are taken instead of drawn, and what depends on them
     follows: the variates stay the same.
     """
     given = {} if given is None else given
-    n_uniforms, n_normals = _UNIFORMS + strength.n_uniforms, _NORMALS + strength.n_normals
-    # Uniforms and normals of one draw together: a generator may serve several draws of this batch.
-    variates = [(rng.random(n_uniforms), rng.standard_normal(n_normals)) for rng in rngs]
-    u, normal = np.array([v[0] for v in variates]), np.array([v[1] for v in variates])
     drawn = strength.draw(u[:, 0], u[:, _UNIFORMS:], normal[:, _NORMALS:], galaxies=galaxies)
     theta_e = given.get("theta_e_arcsec", drawn.theta_e_arcsec)
     q, phi = _mass_shape(u[:, 1:3], normal[:, 0:2], galaxies.axis_ratio, galaxies.position_angle_rad, lens=lens)

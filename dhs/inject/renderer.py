@@ -19,6 +19,9 @@ from dhs.lens.raytrace import SourcePlacement, trace_arcs
 from dhs.lens.sie import LensParameters
 from dhs.source.base import Source, Templates
 
+CPU_CHUNK = 16
+"""Stamps at once that stay in a CPU's cache."""
+
 
 class Renderer(Protocol):
     """Pure functions of the recipes, in two steps: magnification is known before the costlier half."""
@@ -135,6 +138,8 @@ def build_renderer(
         from dhs.inject.renderer_gpu import DenseRenderer
 
         return DenseRenderer(source, psf=model, config=config, size_px=size_px, device=torch.device("cuda"))
+    if config.device == "accelerator":  # what is asked for outside training, sheets and evaluation, is made on the CPU
+        config = config.model_copy(update={"chunk_size": min(config.chunk_size, CPU_CHUNK)})
     return FastRenderer(source, psf=model, config=config, size_px=size_px)
 
 

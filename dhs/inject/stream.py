@@ -17,12 +17,15 @@ from dhs.inject.supply import StampSupply
 from dhs.rng import Purpose
 
 Transform = Callable[[StampBatch], dict[str, Any]]
+Make = Callable[[np.ndarray], Any]
+"""Numbers of samples (B,) to a finished batch of them."""
 
 
 class InjectionStream(IterableDataset[dict[str, Any]]):
     """Batches of ``purpose``; ``len()`` is that of the whole epoch, wherever it starts.
 
-    ``measure`` adds the costlier `ArcMeasures`: for tables and evaluation, not for training."""
+    ``measure`` adds the costlier `ArcMeasures`: for tables and evaluation, not for training. ``make`` makes the batches
+    in the place of the supply's stamps and ``transform`` (`renderer.device=accelerator`: plans of stamps)."""
 
     def __init__(
         self,
@@ -31,7 +34,8 @@ class InjectionStream(IterableDataset[dict[str, Any]]):
         purpose: Purpose,
         epoch: int,
         batch_size: int,
-        transform: Transform,
+        transform: Transform | None = None,
+        make: Make | None = None,
         first_batch: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -40,7 +44,8 @@ class InjectionStream(IterableDataset[dict[str, Any]]):
         if batch_size % world_size:
             raise ValueError(f"batch_size = {batch_size}: must be a multiple of the number of ranks, {world_size}")
         self._supply, self._purpose, self._epoch = supply, purpose, epoch
-        self._batch_size, self._transform, self._first = batch_size, transform, first_batch
+        assert (transform is None) != (make is None)
+        self._batch_size, self._transform, self._make, self._first = batch_size, transform, make, first_batch
         self._rank, self._world_size, self._measure = rank, world_size, measure
         self._n_samples = supply.n_stamps(purpose)
         self._drop_tail = purpose == Purpose.TRAIN
@@ -63,10 +68,14 @@ class InjectionStream(IterableDataset[dict[str, Any]]):
         if worker:
             torch.set_num_threads(1)
         for batch in range(self._first + offset, len(self), stride):
-            stamps = self._supply.stamps(
-                self._indices(batch), purpose=self._purpose, epoch=self._epoch, measure=self._measure
-            )
-            yield self._transform(stamps)
+            yield self._batch(self._indices(batch))
+
+    def _batch(self, indices: np.ndarray) -> Any:
+        if self._make is not None:
+            return self._make(indices)
+        assert self._transform is not None
+        stamps = self._supply.stamps(indices, purpose=self._purpose, epoch=self._epoch, measure=self._measure)
+        return self._transform(stamps)
 
     def _indices(self, batch: int) -> np.ndarray:
         start = batch * self._batch_size

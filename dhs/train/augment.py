@@ -6,14 +6,16 @@ whole-pixel shifts) come after it and interpolate nothing. Draws are made on the
 """
 
 import functools
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 
 from dhs.config.network_input import AugmentConfig
-from dhs.rng import Purpose, keyed_rng
+from dhs.rng import Purpose, keyed_rng, keyed_rngs
 
 N_DRAWS = 12
 """Uniform numbers of a stamp, whatever is switched on: turning one thing on changes no other."""
@@ -51,8 +53,9 @@ def draw(keys: np.ndarray, *, config: AugmentConfig) -> AugmentDraws:
     """Draws of the stamps with (B, 4) ``keys``; what ``config`` switches off is drawn as no change."""
     # The purpose is folded into the seed's place so that validation and training never share a draw.
     rows = [
-        keyed_rng(seed * 16 + purpose, Purpose.AUGMENT, epoch, index).random(N_DRAWS)
-        for seed, purpose, epoch, index in keys.tolist()
+        rng.random(N_DRAWS)
+        for (seed, purpose, epoch), indices in _streams(keys)
+        for rng in _rngs(seed * 16 + purpose, epoch, indices)
     ]
     u = torch.from_numpy(np.array(rows).reshape(-1, N_DRAWS))
     signed = 2 * u - 1
@@ -71,6 +74,18 @@ def draw(keys: np.ndarray, *, config: AugmentConfig) -> AugmentDraws:
         core_radius_px=torch.where(u[:, 10] < config.core_dropout_probability, radius, 0.0).float(),
         noise_key=(u[:, 11] * 2**53).long(),  # every bit of the mantissa
     )
+
+
+def _streams(keys: np.ndarray) -> Iterator[tuple[tuple[int, int, int], list[int]]]:
+    """Runs of keys that differ in their index alone: all of a batch, as a rule."""
+    for stream, run in itertools.groupby(keys.tolist(), key=lambda key: tuple(key[:3])):
+        yield stream, [key[3] for key in run]
+
+
+def _rngs(seed: int, epoch: int, indices: list[int]) -> Iterator[np.random.Generator]:
+    if seed < 2**32:
+        return keyed_rngs(seed, Purpose.AUGMENT, epoch, indices)
+    return (keyed_rng(seed, Purpose.AUGMENT, epoch, index) for index in indices)
 
 
 def move(images: torch.Tensor, *, draws: AugmentDraws) -> torch.Tensor:

@@ -1,21 +1,28 @@
 """`InjectionData`: the DataModule. It alone knows how far an epoch has come, so a resumed run misses nothing."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader
 
 from dhs.config.root import TrainConfig
+from dhs.inject.batch_plan import Planner
+from dhs.inject.device_build import build_device_painter
+from dhs.inject.device_painter import DevicePainter
+from dhs.inject.injector import Injector
 from dhs.inject.mix import ORIGINS
 from dhs.inject.stream import InjectionStream
 from dhs.inject.supply import StampSupply
 from dhs.preemption import stop_with_parent_only
 from dhs.rng import Purpose
-from dhs.train.batch import BatchMaker
+from dhs.train.ahead import PaintedAhead
+from dhs.train.batch import BatchMaker, PlanPainter
 from dhs.train.metadata import require_metadata_keeps_the_secret
 
-Loader = DataLoader[dict[str, Any]]
+Loader = DataLoader[Any] | PaintedAhead
 
 
 class InjectionData(pl.LightningDataModule):
@@ -25,6 +32,7 @@ class InjectionData(pl.LightningDataModule):
         super().__init__()
         self.supply, self._config = supply, config
         self._resume_epoch, self._resume_batches = -1, 0
+        self._painter: DevicePainter | None = None
         require_metadata_keeps_the_secret(supply, columns=config.model.metadata, max_auc=config.model.metadata_max_auc)
 
     def train_dataloader(self) -> Loader:
@@ -38,8 +46,44 @@ class InjectionData(pl.LightningDataModule):
 
     def loader(self, purpose: Purpose, *, epoch: int = 0, first_batch: int = 0) -> Loader:
         """Loader of finished batches; augmented only for TRAIN."""
+        config, supply = self._config, self.supply
+        maker = BatchMaker(
+            supply.cutouts,
+            preprocess_config=config.preprocess,
+            augment_config=config.augment if purpose == Purpose.TRAIN else None,
+            metadata=config.model.metadata,
+        )
+        if config.renderer.device != "accelerator" or not isinstance(supply, Injector):  # a finished set needs no arcs
+            return self._in_workers(purpose, epoch=epoch, first_batch=first_batch, transform=maker)
+        device = self.device()
+        if self._painter is None:
+            self._painter = build_device_painter(supply, config=config, device=device)
+        planner = Planner(supply, psf=config.psf, send_pixels=not config.renderer.resident_sky)
+        plans = self._in_workers(
+            purpose,
+            epoch=epoch,
+            first_batch=first_batch,
+            make=lambda indices: maker.plan(planner.plan(indices, purpose=purpose, epoch=epoch)),
+        )
+        return PaintedAhead(plans, paint=PlanPainter(self._painter, maker=maker, device=device), device=device)
+
+    def device(self) -> torch.device:
+        """That trains; without a trainer, the one that it would choose."""
+        if self.trainer is not None:
+            return self.trainer.strategy.root_device
+        on_gpu = self._config.trainer.accelerator != "cpu" and torch.cuda.is_available()
+        return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+
+    def _in_workers(
+        self,
+        purpose: Purpose,
+        *,
+        epoch: int,
+        first_batch: int,
+        transform: BatchMaker | None = None,
+        make: Callable[[np.ndarray], Any] | None = None,
+    ) -> DataLoader[Any]:
         config, trainer = self._config, self.trainer
-        training = purpose == Purpose.TRAIN
         stream = InjectionStream(
             self.supply,
             purpose=purpose,
@@ -48,12 +92,8 @@ class InjectionData(pl.LightningDataModule):
             first_batch=first_batch,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
-            transform=BatchMaker(
-                self.supply.cutouts,
-                preprocess_config=config.preprocess,
-                augment_config=config.augment if training else None,
-                metadata=config.model.metadata,
-            ),
+            transform=transform,
+            make=make,
         )
         workers = config.trainer.num_workers
         return DataLoader(

@@ -189,6 +189,15 @@ def test_help_shows_groups_and_six_examples(program):
     [
         (["psf=survey"], "psf = survey: sky = mock has no PSF images"),
         (["renderer=gpu", "trainer.num_workers=2"], "a loader's worker cannot use the GPU"),
+        (
+            ["renderer=accelerator", "renderer.supersampling=adaptive"],
+            "renderer.*adaptive: needs name=fast and device=cpu",
+        ),
+        (["renderer=lenstronomy", "renderer.device=accelerator"], "renderer.*name=lenstronomy renders on a CPU"),
+        (
+            ["renderer=accelerator", "inject.acceptance.max_tries=101"],
+            r"renderer\.device = accelerator: .* at most 100 \(inject\.acceptance\.max_tries = 101\)",
+        ),
     ],
 )
 def test_what_cannot_be_rendered_is_refused_before_anything_is_drawn(overrides, words):

@@ -99,7 +99,7 @@ def make_rows(config: TrainConfig) -> StampRows:
         inject=inject,
     )
     n_hosts = len(injector.pool(Purpose.VAL).hosts)
-    injector._inject = inject.model_copy(update={"n_val_positives": n_hosts})
+    injector.inject = inject.model_copy(update={"n_val_positives": n_hosts})
     n = injector.n_stamps(Purpose.VAL)
     batches = [
         injector.stamps(np.arange(start, min(start + SEVERAL, n)), purpose=Purpose.VAL, measure=True)
