@@ -46,7 +46,7 @@ def cut_failed(stamps: StampBatch, cuts) -> np.ndarray:
 @pytest.mark.parametrize("purpose", [Purpose.TRAIN, Purpose.TEST])
 def test_the_reason_is_the_cut_that_the_stamps_own_columns_fail(strict, purpose):
     stamps = strict.stamps(INDEX if purpose == Purpose.TRAIN else TEST_INDEX, purpose=purpose)
-    np.testing.assert_array_equal(stamps.reject_reason, cut_failed(stamps, strict._inject.acceptance))
+    np.testing.assert_array_equal(stamps.reject_reason, cut_failed(stamps, strict.inject.acceptance))
     assert len(set(stamps.reject_reason)) >= 4, "the cuts of this test bite"
 
 
@@ -67,13 +67,13 @@ def test_tries_are_those_of_a_galaxy_alone(strict):
     geometry_tries = 1 + stamps.rejected[:, 1 : CUTS.index("arc_snr")].sum(axis=1)
     late = np.flatnonzero(stamps.accepted & (geometry_tries >= 3))[:5]
     assert len(late) == 5
-    inject = strict._inject
+    inject = strict.inject
     for i in late:
         for tries, passes in ((int(geometry_tries[i]) - 1, False), (int(geometry_tries[i]), True)):
             cuts = inject.acceptance.model_copy(update={"max_tries": tries, "min_arc_snr_sum": 0.0})
-            strict._inject = inject.model_copy(update={"acceptance": cuts})
+            strict.inject = inject.model_copy(update={"acceptance": cuts})
             alone = strict.stamps(np.array([i]), purpose=Purpose.TRAIN)
-            strict._inject = inject
+            strict.inject = inject
             assert alone.accepted[0] == passes
         assert alone.recipes.theta_e_arcsec[0] == stamps.recipes.theta_e_arcsec[i]
 
