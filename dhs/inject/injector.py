@@ -87,7 +87,7 @@ class Injector:
     def with_test_positives(self, count: int) -> "Injector":
         """The same with ``count`` lenses in its test set; those that both have are the same stamps."""
         other = copy.copy(self)
-        other._inject = self._inject.model_copy(update={"n_test_positives": count})
+        other.inject = self.inject.model_copy(update={"n_test_positives": count})
         return other
 
     def n_stamps(self, purpose: Purpose) -> int:
