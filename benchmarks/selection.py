@@ -49,14 +49,19 @@ def selection() -> Rows:
     starts = np.linspace(0, len(items) - BATCH, ROUNDS * BATCHES_A_ROUND, dtype=np.int64)
     rows: Rows = []
     for what, finish in (("painted and measured", None), ("ready for the network", maker)):
-        rates = [_rate(_Sample(items, starts[place::ROUNDS], finish=finish)) for place in range(ROUNDS)]
-        rows += rows_from({f"injections {what}, 2 workers": rates}, part="selection", unit="stamps/s")
-        seconds = {f"{WHOLE:,} injections {what}, 2 workers, extrapolated": [WHOLE / rate for rate in rates]}
+        rates = [_rates(_Sample(items, starts[place::ROUNDS], finish=finish)) for place in range(ROUNDS)]
+        wall, processor = ([rate[i] for rate in rates] for i in (0, 1))
+        measured = {
+            f"injections {what}, 2 workers": wall,
+            f"injections {what}, a second of one core (processor time)": processor,
+        }
+        rows += rows_from(measured, part="selection", unit="stamps/s")
+        seconds = {f"{WHOLE:,} injections {what}, 2 workers, extrapolated": [WHOLE / rate for rate in wall]}
         rows += rows_from(seconds, part="selection", unit="s")
     return rows
 
 
-class _Sample(Dataset[int]):
+class _Sample(Dataset[tuple[int, float]]):
     """Batches that start at ``starts``; what they hold stays in the worker."""
 
     def __init__(self, items: SelectionItems, starts: np.ndarray, *, finish: Any) -> None:
@@ -65,23 +70,24 @@ class _Sample(Dataset[int]):
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, place: int) -> int:
+    def __getitem__(self, place: int) -> tuple[int, float]:
         torch.set_num_threads(1)
+        started = time.process_time()
         index = np.arange(self._starts[place], self._starts[place] + BATCH)
         stamps = self._items.stamps(index)
         columns = self._items.columns(stamps, index)
         if self._finish is not None:
             self._finish(stamps)
-        return len(columns["cell"])
+        return len(columns["cell"]), time.process_time() - started
 
 
-def _rate(sample: _Sample) -> float:
-    """Injections a second from the first batch's arrival on: what workers cost to start is not in a long run."""
-    batches = iter(
-        DataLoader(sample, batch_size=None, num_workers=2, multiprocessing_context="fork", prefetch_factor=2)
-    )
+def _rates(sample: _Sample) -> tuple[float, float]:
+    """Injections a second by the wall clock, from the first batch on (workers take their time to start once, however
+    long the run), and of a core by its workers' processor time."""
+    loader = DataLoader(sample, batch_size=None, num_workers=2, multiprocessing_context="fork", prefetch_factor=2)
+    batches = iter(loader)
     next(batches)
-    started, done = time.perf_counter(), 0
-    for n in batches:
-        done += int(n)
-    return done / (time.perf_counter() - started)
+    started, done, processor_s = time.perf_counter(), 0, 0.0
+    for n, seconds in batches:
+        done, processor_s = done + n, processor_s + seconds
+    return done / (time.perf_counter() - started), done / processor_s

@@ -95,10 +95,11 @@ def _hydra_line(error: Exception, config_name: str, chosen_groups: Sequence[str]
     if override:
         key = override.group(1)
         parent, _, leaf = key.rpartition(".")
-        siblings = [
-            k.rpartition(".")[2] for k in _all_keys(config_name, chosen_groups) if k.rpartition(".")[0] == parent
-        ]
-        return f"{key}: unknown key{_closest(leaf, siblings) or ' (known: ' + ', '.join(siblings) + ')'}"
+        known = _all_keys(config_name, chosen_groups)
+        siblings = list(dict.fromkeys(k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent))
+        deeper = [k for k in known if not parent and k.endswith(f".{leaf}")]
+        hint = f" (did you mean {' or '.join(deeper)}?)" if 0 < len(deeper) <= 3 else _closest(leaf, siblings)
+        return f"{key}: unknown key{hint or ' (known: ' + ', '.join(siblings) + ')'}"
     group = re.search(r"Could not override '?([^\s'.]+)'?\.\s*No match in the defaults list", text)
     if group:
         return f"{group.group(1)}: unknown group{_closest(group.group(1), [p.name for p in CONF_DIR.iterdir()])}"

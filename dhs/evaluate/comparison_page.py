@@ -21,7 +21,7 @@ BLUE, GREY, INK = "#0072B2", "#8a8f98", "#1a1a1a"
 SUBSET_WORDS = {"visible": "visible lenses", "all": "all injected lenses"}
 
 HEAD = ("arm", "seeds", "value")
-DIFFERENCE_HEAD = ("difference", "", "p", "p (Holm)", "verdict")
+DIFFERENCE_HEAD = ("difference", "", "p", "p (Holm)", "McNemar, exact: found by one alone", "verdict")
 
 
 def write_comparison(
@@ -52,7 +52,7 @@ def sentence(comparison: Comparison, difference: Difference) -> str:
     first, second = comparison.arms[difference.first], comparison.arms[difference.second]
     return (
         f"{difference.first} {percent(first)}, {difference.second} {percent(second)}, difference "
-        f"{points(difference)} points, p = {p_words(difference.holm_p)} (Holm): {verdict_words(difference)}"
+        f"{points(difference)} points, {p_equals(difference.holm_p)} (Holm): {verdict_words(difference)}"
     )
 
 
@@ -68,6 +68,12 @@ def percent(value: ArmValue) -> str:
     return f"{100 * value.value:.1f}% [{100 * value.low:.1f}, {100 * value.high:.1f}]"
 
 
+def mcnemar_words(difference: Difference) -> str:
+    """`31 : 4, p < 0.0001`, of each pair of trainings; a dash for what is no recall at a threshold."""
+    tests = [f"{test.only_first} : {test.only_second}, {p_equals(test.p_value)}" for test in difference.mcnemar]
+    return "; ".join(tests) or "-"
+
+
 def points(difference: Difference) -> str:
     """`+27.0 [22.0, 32.0]`, in percentage points."""
     r = difference.result
@@ -77,6 +83,11 @@ def points(difference: Difference) -> str:
 def p_words(p: float) -> str:
     """`0.012`, or `< 0.0001`."""
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def p_equals(p: float) -> str:
+    """`p = 0.012`, or `p < 0.0001`."""
+    return f"p {'' if p < 1e-4 else '= '}{p_words(p)}"
 
 
 def statistic_words(name: str) -> str:
@@ -105,6 +116,8 @@ def print_comparison(comparisons: Sequence[Comparison], console: Console) -> Non
         console.print(shown)
         for difference in comparison.differences:
             console.print(f"  {sentence(comparison, difference)}", highlight=False)
+            if difference.mcnemar:
+                console.print(f"    McNemar, exact (found by one alone): {mcnemar_words(difference)}", highlight=False)
         console.print()
 
 
@@ -114,7 +127,7 @@ def markdown(comparisons: Sequence[Comparison], *, title: str, notes: Sequence[s
     for c in headlines(comparisons):
         lines += [f"**{c.test_set}**: {heading(c)}", "", f"| {' | '.join(HEAD)} |", "|---|---|---|"]
         lines += [f"| {' | '.join(row)} |" for row in _arm_rows(c)]
-        lines += ["", f"| {' | '.join(DIFFERENCE_HEAD)} |", "|---|---|---|---|---|"]
+        lines += ["", f"| {' | '.join(DIFFERENCE_HEAD)} |", "|---|---|---|---|---|---|"]
         lines += [f"| {' | '.join(row)} |" for row in _difference_rows(c)] + [""]
     return "\n".join([*lines, *(f"* {note}" for note in notes), ""])
 
@@ -158,6 +171,7 @@ def _difference_rows(comparison: Comparison) -> list[tuple[str, ...]]:
             f"{points(d)} points",
             p_words(d.result.p_value),
             p_words(d.holm_p),
+            mcnemar_words(d),
             verdict_words(d),
         )
         for d in comparison.differences

@@ -32,6 +32,7 @@ WRONG = {
     "colour.r_mag.low=19": r"colour\.r_mag\.low = 19: must be at least 20: unlensed AB magnitudes",
     "inject.arc_noise=white": r"inject\.arc_noise = 'white': must be 'none', 'poisson' or 'poisson_correlated'",
     "loss=foo": r"loss = foo: must be one of bce, focal",
+    "bootstrap_resamples=500": r"bootstrap_resamples: unknown key \(did you mean evaluate\.bootstrap_resamples\?\)",
     "modell=x": r"modell: unknown key \(did you mean model\?\)",
     "model.metadata=[label]": r"model\.metadata = \['label'\]: leaks: label tells the label; allowed: psfsize_g, ",
     "model.metadata=[psfsize_r,theta_e_arcsec]": r"model\.metadata = .*: leaks: theta_e_arcsec tells the label",

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from dhs.evaluate.ablation import same_stamps
-from dhs.evaluate.comparison_page import headlines, markdown, sentence, write_comparison
+from dhs.evaluate.comparison_page import headlines, markdown, mcnemar_words, sentence, write_comparison
 from dhs.evaluate.comparison_table import Comparison, compare_arms
 from dhs.evaluate.table import SCORE_SCHEMA
 from dhs.rng import Purpose, keyed_rng
@@ -61,6 +61,11 @@ def test_mcnemar_stands_beside_calibrated_recall_for_each_pair_of_trainings(comp
     (difference,) = [d for d in recall.differences if (d.first, d.second) == ("good", "plain")]
     assert len(difference.mcnemar) == 3
     assert all(test.only_first > test.only_second and test.p_value < 0.01 for test in difference.mcnemar)
+    first = difference.mcnemar[0]
+    assert mcnemar_words(difference).startswith(f"{first.only_first} : {first.only_second}, p < 0.0001; ")
+    assert mcnemar_words(difference) in markdown(compared, title="", notes=[])
+    (area,) = [c for c in headlines(compared) if c.statistic == "auroc"]
+    assert mcnemar_words(area.differences[0]) == "-"
 
 
 def test_a_sentence_says_both_values_the_difference_and_the_verdict(compared):

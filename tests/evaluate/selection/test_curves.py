@@ -34,5 +34,6 @@ def test_weights_move_the_value_and_widen_the_interval():
     flat = completeness_curve(values, edges=edges, found=found, weight=np.ones(400), host=host, rho=0.0)
     repeated = completeness_curve(values, edges=edges, found=found, weight=weight, host=host % 20, rho=0.1)
     assert curve.value[0] == pytest.approx(weight[found].sum() / weight.sum())
+    assert curve.n_effective[0] == pytest.approx(weight.sum() ** 2 / (weight**2).sum()) and flat.n_effective[0] == 400
     widths = [(c.high - c.low)[0] for c in (flat, curve, repeated)]
     assert widths[0] < widths[1] < widths[2]
