@@ -10,7 +10,7 @@ from dhs.commands.console import log_to
 from dhs.commands.ensemble import best_checkpoint, ensemble
 from dhs.commands.mine import mine
 from dhs.config.cli import Job
-from dhs.config.evaluation import ReportTask
+from dhs.config.evaluation import ExternalTask, ReportTask
 from dhs.config.load import ConfigError
 from dhs.config.root import EvaluateRoot
 
@@ -56,6 +56,26 @@ def report(config: EvaluateRoot) -> int:
     return made.exit_code
 
 
+def external(config: EvaluateRoot) -> int:
+    """Another finder's scores through the same analysis; as `everything`."""
+    from dhs.evaluate.run import evaluate_external
+
+    task = config.task
+    assert isinstance(task, ExternalTask) and task.scores is not None
+    made = evaluate_external(
+        task,
+        output_dir=config.output_dir or task.scores.with_name(f"{task.scores.stem}-evaluate"),
+        settings=config.evaluate,
+        stages=config.evaluate.stages or EXTERNAL_STAGES,
+        console=Console(),
+    )
+    return made.exit_code
+
+
+EXTERNAL_STAGES = ("heldout", "calibration", "negatives")
+"""What scores alone can answer."""
+
+
 def _evaluate(config: EvaluateRoot, stages: Sequence[str] | None) -> int:
     from dhs.evaluate.run import evaluate_checkpoint
 
@@ -83,6 +103,7 @@ TASKS: dict[str, Callable[[EvaluateRoot], int]] = {
     "ensemble": ensemble,
     "gates": gates,
     "mine": mine,
+    "external": external,
     "report": report,
     "score": score,
 }

@@ -93,3 +93,17 @@ class ReportTask(Section):
 
     name: Literal["report"]
     scores: Path | None = Field(None, description="the folder that task=all or task=score wrote (with scores/ in it)")
+
+
+class ExternalTask(Section):
+    """Somebody else's finder through the same analysis: a stamp set of ours, a file of their scores."""
+
+    name: Literal["external"]
+    stamps: str | None = Field(None, description="set of inject.py task=stamps: val calibrates, test is claimed on")
+    scores: Path | None = Field(None, description="CSV or Parquet: id (the set's task_id), score and perhaps label")
+    scale: Literal["probability", "logit", "rank"] = Field(
+        "probability", description="of the scores; rank: any that rise with the finder's belief, of unknown meaning"
+    )
+    missing: Literal["refuse", "leave_out"] = Field(
+        "refuse", description="stamps without a score; leave_out counts them in the report's warnings"
+    )

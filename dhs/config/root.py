@@ -12,7 +12,7 @@ from dhs.config.colour import ColourConfig
 from dhs.config.comparison import AblationTask, CompareTask
 from dhs.config.engine import EngineConfig
 from dhs.config.ensemble import EnsembleTask
-from dhs.config.evaluation import AllTask, EvaluateConfig, GatesTask, ReportTask
+from dhs.config.evaluation import AllTask, EvaluateConfig, ExternalTask, GatesTask, ReportTask
 from dhs.config.injection import (
     InjectConfig,
     PsfConfig,
@@ -283,7 +283,7 @@ class InjectRoot(InjectionRoot):
 
 
 EvaluateTaskConfig = Annotated[
-    AllTask | ScoreTask | GatesTask | ReportTask | AuditTask | AblationTask | CompareTask | EnsembleTask | MineTask,
+from dhs.config.evaluation import AllTask, EvaluateConfig, ExternalTask, GatesTask, ReportTask
     Field(discriminator="name"),
 ]
 
@@ -314,6 +314,11 @@ class EvaluateRoot(Section):
     @model_validator(mode="after")
     def _runs_exist(self) -> "EvaluateRoot":
         task = self.task
+        if isinstance(task, ExternalTask):
+            if task.stamps is None:
+                raise ValueError("task.stamps = null: give the stamp set that was scored (inject.py task=stamps)")
+            if task.scores is None or not task.scores.is_file():
+                raise ValueError(f"task.scores = {task.scores}: no such file; give a CSV with id and score")
         if isinstance(task, ReportTask) and (task.scores is None or not (task.scores / "scores").is_dir()):
             raise ValueError(
                 f"task.scores = {task.scores}: no folder with scores/ in it; give one that evaluate.py task=all wrote"

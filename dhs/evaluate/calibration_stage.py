@@ -44,7 +44,7 @@ def run(context: EvaluationContext) -> Section:
         test_scores=context.test_scores,
         source=context.settings.calibration.source,
         bins=context.settings.calibration.bins,
-        seed=context.config.seed,
+        seed=context.seed,
     )
 
 

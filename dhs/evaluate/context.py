@@ -39,7 +39,7 @@ class EvaluationContext:
     def __init__(
         self,
         *,
-        config: TrainConfig,
+        config: TrainConfig | None,
         settings: EvaluateConfig,
         output_dir: Path,
         num_workers: int,
@@ -49,10 +49,22 @@ class EvaluationContext:
         open_supply: Callable[[], StampSupply] | None,
         anchors: AnchorsConfig | None = None,
     ) -> None:
-        """``config`` is that of the training run; ``finder_identity`` names weights and how they are used."""
-        self.config, self.settings, self.output_dir = config, settings, output_dir
+        """``config`` is that of the training run (None: another's finder); ``finder_identity`` names its weights."""
+        self._config, self.settings, self.output_dir = config, settings, output_dir
         self.num_workers, self.console, self.anchors = num_workers, console, anchors
         self._finder_identity, self._open_finder, self._open_supply = finder_identity, open_finder, open_supply
+
+    @property
+    def config(self) -> TrainConfig:
+        """Of the training run; NotScored where there was none (task=external)."""
+        if self._config is None:
+            raise NotScored("needs a finder trained here: these scores are another's")
+        return self._config
+
+    @property
+    def seed(self) -> int:
+        """Of every draw that the analysis makes."""
+        return 0 if self._config is None else self._config.seed
 
     @cached_property
     def finder(self) -> Finder:

@@ -1,9 +1,11 @@
 """Stage `heldout`: what the finder does on injected lenses and negatives of the test sky, with intervals and N."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
-from dhs.evaluate.context import EvaluationContext
+from dhs.evaluate.context import EvaluationContext, NotScored
 from dhs.evaluate.figures import figures
 from dhs.evaluate.gallery import galleries, stamps
 from dhs.evaluate.intervals import Estimate, not_measured
@@ -25,12 +27,12 @@ def run(context: EvaluationContext) -> Section:
         context.calibration_scores,
         fprs=context.settings.fprs,
         bootstrap_resamples=context.settings.bootstrap_resamples,
-        seed=context.config.seed,
+        seed=context.seed,
     )
     return section(summary, table=table, pictures=_pictures(context, table, summary))
 
 
-def section(summary: Summary, *, table: pa.Table, pictures: list[Pictures]) -> Section:
+def section(summary: Summary, *, table: pa.Table, pictures: Sequence[Pictures] | str) -> Section:
     """The section of a summary: pure."""
     return Section(
         "heldout",
@@ -57,8 +59,8 @@ def _verdict(summary: Summary) -> Verdict:
     return tpr_verdict(estimate, n_negatives=n_negatives, words=words)
 
 
-def _pictures(context: EvaluationContext, table: pa.Table, summary: Summary) -> list[Pictures]:
-    """Found, missed and worst: chosen once with the scores, kept beside them."""
+def _pictures(context: EvaluationContext, table: pa.Table, summary: Summary) -> Sequence[Pictures] | str:
+    """Found, missed and worst: chosen once with the scores, kept beside them; or why there are none."""
     chosen = galleries(table, summary)
     index = table.column("index").to_numpy()
 
@@ -78,4 +80,7 @@ def _pictures(context: EvaluationContext, table: pa.Table, summary: Summary) -> 
         )
 
     rows = ",".join(str(index[gallery.rows].tolist()) for gallery in chosen)
-    return read_pictures(context.table("pictures_heldout", make, identity=f"heldout {rows}"))
+    try:
+        return read_pictures(context.table("pictures_heldout", make, identity=f"heldout {rows}"))
+    except NotScored as error:
+        return f"No pictures: {error}"

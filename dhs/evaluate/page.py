@@ -26,7 +26,7 @@ FIGURE_CAPTIONS = {
 }
 
 
-def heldout_html(summary: Summary, pictures: Sequence[Pictures]) -> str:
+def heldout_html(summary: Summary, pictures: Sequence[Pictures] | str) -> str:
     """The body of the section: claim, headline table, figures, galleries, limits."""
     slots = "".join(figure_slot(name) for name in FIGURE_CAPTIONS)
     return "".join(
@@ -64,9 +64,10 @@ def _threshold(summary: Summary) -> str:
     return f"<p>{escape(used)}</p>"
 
 
-def _galleries(summary: Summary, pictures: Sequence[Pictures]) -> str:
+def _galleries(summary: Summary, pictures: Sequence[Pictures] | str) -> str:
+    shown = f"<p>{escape(pictures)}</p>" if isinstance(pictures, str) else pictures_html(pictures)
     return (
         "<h3>Stamps</h3><p class=note>g, r, z as blue, green, red with the Legacy Survey viewer's asinh "
         f"stretch, one stretch for all. Threshold: {escape(threshold_words(summary))}. p is the network's "
-        f"output, not a calibrated probability.</p>{pictures_html(pictures)}"
+        f"output, not a calibrated probability.</p>{shown}"
     )

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from dhs.config.anchors import AnchorsConfig
-from dhs.config.evaluation import EvaluateConfig
+from dhs.config.evaluation import EvaluateConfig, ExternalTask
 from dhs.config.load import validate
 from dhs.config.root import TrainConfig
 from dhs.config.run_dir import versions
@@ -21,6 +21,7 @@ from dhs.config.sky import StampsSky
 from dhs.display import write_atomically
 from dhs.evaluate.console import print_summary
 from dhs.evaluate.context import EvaluationContext
+from dhs.evaluate.external import import_scores, write_external_card
 from dhs.evaluate.report import exit_code, write_report
 from dhs.evaluate.section import Section
 from dhs.evaluate.stages import run_stages
@@ -107,7 +108,7 @@ def report_again(
     """The report once more from the scores in ``folder``, without network and sky; ValueError where it has no card."""
     card = read_card(folder)
     context = EvaluationContext(
-        config=validate(card["config"], schema=TrainConfig),
+        config=None if card["config"] is None else validate(card["config"], schema=TrainConfig),
         settings=settings,
         output_dir=folder,
         num_workers=0,
@@ -117,7 +118,18 @@ def report_again(
         open_supply=None,
         anchors=anchors,
     )
-    return _report(context, stages, card["run_info"])
+    return _report(context, stages, card["run_info"], warnings=card.get("warnings", ()))
+
+
+def evaluate_external(
+    task: ExternalTask, *, output_dir: Path, settings: EvaluateConfig, stages: Sequence[str], console: Console
+) -> Evaluated:
+    """Another finder's scores through ``stages``: what is asked of it is what its scores can answer."""
+    assert task.stamps is not None and task.scores is not None
+    warnings = import_scores(task, output_dir=output_dir)
+    info = {"name": task.scores.stem, **_set_info(task.stamps), "network": "another's; only its scores are known"}
+    write_external_card(output_dir, run_info=info, warnings=warnings)
+    return report_again(output_dir, settings=settings, stages=stages, console=console)
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -132,8 +144,12 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def _report(context: EvaluationContext, stages: Sequence[str] | None, info: dict[str, Any]) -> Evaluated:
+def _report(
+    context: EvaluationContext, stages: Sequence[str] | None, info: dict[str, Any], *, warnings: Sequence[str] = ()
+) -> Evaluated:
     sections = run_stages(context, stages)
+    if warnings:
+        sections[0].warnings[:0] = warnings
     started = time.monotonic()
     report = write_report(sections, run_info=info, out_dir=context.output_dir)
     log.info("figures and page: %.1f s", time.monotonic() - started)
@@ -195,14 +211,20 @@ def run_info(config: TrainConfig, checkpoint: Path, *, network: str) -> dict[str
 
 def _stamps_info(config: TrainConfig) -> dict[str, str]:
     """Of which galaxies and arcs the stamps are: of the configuration, or with sky=stamps of the set's own."""
-    made: dict[str, Any] = config.model_dump(mode="json")
-    info = {}
     if isinstance(config.sky, StampsSky):
-        made = set_card(config.sky.path, key="sky.path")["metadata"].get("configuration", {})
-        info["stamp set"] = config.sky.path
+        return _set_info(config.sky.path)
+    return _made_with(config.model_dump(mode="json"))
+
+
+def _set_info(path: str) -> dict[str, str]:
+    made = set_card(path, key="the stamp set")["metadata"].get("configuration", {})
+    return {"stamp set": path} | _made_with(made)
+
+
+def _made_with(made: dict[str, Any]) -> dict[str, str]:
     sky, source, psf, inject = (made.get(group) or {} for group in ("sky", "source", "psf", "inject"))
     unknown = "not said by the stamp set"
-    return info | {
+    return {
         "sky": sky.get("name", "stamps"),
         "source": source.get("name", unknown),
         "psf": f"{psf['name']} ({psf['convention']})" if "name" in psf else unknown,
