@@ -42,6 +42,7 @@ table.run td { overflow-wrap: anywhere; }
 table.long { font-size: 12.5px; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(440px, 1fr)); gap: 20px;
   align-items: start; }
+.figures .card:only-child { max-width: 720px; }
 .card { margin: 0; background: #fff; border: 1px solid var(--line); border-radius: 6px; padding: 12px; }
 .card img { width: 100%; height: auto; display: block; }
 .card figcaption { color: #55595f; font-size: 13.5px; line-height: 1.45; margin-top: 8px; }

@@ -283,7 +283,16 @@ class InjectRoot(InjectionRoot):
 
 
 EvaluateTaskConfig = Annotated[
-from dhs.config.evaluation import AllTask, EvaluateConfig, ExternalTask, GatesTask, ReportTask
+    AllTask
+    | ScoreTask
+    | ReportTask
+    | ExternalTask
+    | GatesTask
+    | AuditTask
+    | AblationTask
+    | CompareTask
+    | EnsembleTask
+    | MineTask,
     Field(discriminator="name"),
 ]
 

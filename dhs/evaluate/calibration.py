@@ -62,7 +62,7 @@ class Calibration:
     n_positives: int
     n_negatives: int
     only_accepted: bool
-    """Every lens of the calibration sky passes the cuts of training: probabilities are for such lenses."""
+    """Only lenses that pass the cuts of training were used: probabilities are for such lenses."""
     lens_share: float
     """Of the stamps that probabilities are for."""
 
@@ -86,10 +86,14 @@ def calibrate(table: pa.Table, *, fprs: Sequence[float], settings: CalibrationCo
     negative = logit[label == 0]
     found, unresolved = thresholds_of(negative, fprs=fprs)
     fit = fit_isotonic if settings.method == "isotonic" else fit_temperature
+    accepted = table.column("accepted").to_numpy()
+    # The test sky has arcs that training rejects, the validation sky hardly any: p is of those that training takes.
+    only_accepted = settings.source == "val" and bool(accepted.any())
+    kept = (label == 0) | (accepted if only_accepted else True)
+    logit, label = logit[kept], label[kept]
     n_positives = int((label == 1).sum())
     share = settings.lens_share or n_positives / len(label)
-    accepted = bool(table.column("accepted").to_numpy()[label == 1].all())
-    return Calibration(found, unresolved, fit(logit, label), n_positives, len(negative), accepted, share)
+    return Calibration(found, unresolved, fit(logit, label), n_positives, len(negative), only_accepted, share)
 
 
 def thresholds_of(

@@ -177,8 +177,8 @@ def _ece_words(entry: dict[str, Any]) -> str:
 
 
 RELIABILITY_CAPTION = (
-    "Share of lenses against the probability said, in bins of equal number, Wilson 95% intervals; below, how many "
-    "stamps have which probability. On the dotted line a probability is what it says."
+    "Share of lenses against the probability said, in bins of equal number, Wilson 95% intervals. On the dotted "
+    "line a probability is what it says. The raw one is for the mix of lenses that the network was trained on."
 )
 
 

@@ -27,7 +27,7 @@ from dhs.rng import Purpose
 HARD_CLASSES = tuple(name for name in CLASSES if name != "lrg")
 """Look-alikes: what is not a plain luminous red galaxy."""
 
-N_WORST = 8
+N_WORST = 6
 """Pictures of each class: a row of the report."""
 
 RAW, CALIBRATED = "p > 0.5, raw", "p > 0.5, calibrated"

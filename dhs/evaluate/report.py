@@ -59,14 +59,20 @@ def _verdict_lines(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     targets = [verdict for verdict in verdicts if verdict.target]
     met, missed = (sum(verdict.passed is value for verdict in targets) for value in (True, False))
     claim = f"{met} of {len(targets)} targets proved, {missed} missed, {len(targets) - met - missed} undecided."
-    words = {True: "proved", False: "missed", None: "undecided"}
-    return claim, *(f"{v.claim}: {v.estimate}; target {v.target}: {words[v.passed]}." for v in targets)
+    return claim, *(f"{v.claim}: {v.estimate}; target {v.target}: {_decision(v)}." for v in targets)
+
+
+def _decision(verdict: Verdict) -> str:
+    return {True: "proved", False: "missed", None: "undecided"}[verdict.passed]
 
 
 def _verdict_table(verdicts: Sequence[Verdict]) -> str:
-    words = {True: "proved", False: "missed", None: "undecided"}
+    unbroken = "\u00a0"
     rows = [
-        (v.claim, v.target or "none", v.estimate, words[v.passed] if v.target else "", v.provable) for v in verdicts
+        (v.claim, v.target.replace(" ", unbroken, 1), v.estimate, _decision(v), v.provable)
+        if v.target
+        else (v.claim, "none", v.estimate, "", v.provable)
+        for v in verdicts
     ]
     note = (
         "Proved: the whole 95% interval lies on the target's side; missed: all of it lies on the other; undecided: it "
