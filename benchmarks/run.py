@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks import parts as library
 from benchmarks import renderer, sky_store, stamp_sets
+from benchmarks.accelerator import accelerator
 from benchmarks.bank_load import bank_load
 from benchmarks.manifest import manifest
 from benchmarks.measure import Rows
@@ -106,6 +107,7 @@ def main(parts: list[str]) -> None:
         "renderer_gpu": renderer.gpu,
         "stream": library.stream,
         "training": library.training,
+        "accelerator": accelerator,
         "sky": library.mock_sky,
         "bank": library.bank,
         "bank_load": bank_load,

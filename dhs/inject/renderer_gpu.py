@@ -85,6 +85,7 @@ class DenseRenderer:
         ]
         return torch.cat(parts)[: len(traced)]
 
+    @torch.no_grad()  # as painting is, or the graph would be compiled once more for it
     def warm_up(self) -> None:
         """Compile, if this renderer is to be compiled, before anybody waits for a batch."""
         if not self._is_compiled:

@@ -202,3 +202,16 @@ def test_a_fault_in_painting_is_the_fault_of_the_loop(small_config, injector):
     loader._paint = paint
     with pytest.raises(ValueError, match="must be above 0"):
         next(iter(loader))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: batches are painted on the CPU alone here")
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: " ".join(recipe) or "default")
+def test_a_gpu_paints_the_batches_of_the_workers(small_config, recipe):
+    config = small_config(*TINY, *ON_DEVICE, *recipe, "trainer=gpu", "trainer.num_workers=1", "trainer.batch_size=8")
+    workers = small_config(*TINY, *IN_WORKERS, *recipe)
+    ours = batches(config, build_injector(config))
+    assert all(batch["image"].is_cuda for batch in ours)
+    ours = [{name: value.cpu() for name, value in batch.items()} for batch in ours]
+    tolerance = 1e-4 if config.inject.arc_noise != "none" else 1e-5
+    assert_same(ours, batches(workers, build_injector(workers)), tolerance=tolerance)
