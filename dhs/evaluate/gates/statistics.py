@@ -13,6 +13,8 @@ from dhs.evaluate.intervals import Estimate, fpr_upper_bound, not_measured, perc
 
 WINSOR = 0.01
 """Values beyond these quantiles are moved to them: one bright star must not hide a difference."""
+SAME, MIN_UNLIKE = 1e-6, 5
+"""With fewer pairs than this that differ by more than that from the median, a bootstrap knows no scatter."""
 MIN_SEPARATION = 1e-3
 """Difference of the mean p of lenses and of galaxies below which a share of it means nothing."""
 
@@ -35,12 +37,12 @@ class PairBootstrap:
     def mean(self, values: np.ndarray, *, note: str = "") -> Estimate:
         """Mean of (n,) numbers that lie within 1 of one another.
 
-        Where no resample moves it, as when a difference is 0 in every pair, the interval is that of a rate of which
-        n galaxies show none: a bound, not a certainty.
+        Where all but a few pairs have one value, as when a difference is 0 in every pair, resamples hardly move it.
+        Then the interval is that of a rate of which n galaxies show none: a bound, not a certainty.
         """
         value = float(values.mean())
         found = percentile(self.draws(values), value=value, n=self.n, note=note)
-        if found.low is not None:
+        if found.low is not None and np.count_nonzero(np.abs(values - np.median(values)) > SAME) >= MIN_UNLIKE:
             return found
         bound = fpr_upper_bound(self.n_galaxies)
         return Estimate(value, value - bound, value + bound, self.n, method="rule of three", note=note)
