@@ -1,9 +1,10 @@
-"""Stopping when a queue says so: SIGTERM (pre-emption, time limit) and SIGUSR1 (`sbatch --signal=USR1@120`).
+"""Stopping when a queue says so: SIGTERM (pre-emption, time limit), SIGUSR1 (`sbatch --signal=USR1@120`)
+and SIGUSR2 (submitit).
 
 While the network trains, the step in hand is finished and saved first (`dhs.train.keep`); at any other time there is
-nothing to lose and the program stops at once. It exits with 128 + the signal's number, 143 or 138, as a shell reports
-a process that the signal ended: a queue, a Makefile or `&&` sees a job that is not done, and the same command
-continues it.
+nothing to lose and the program stops at once. It exits with 128 + the signal's number, 143, 138 or 140, as a
+shell reports a process that the signal ended: a queue, a Makefile or `&&` sees a job that is not done, and the same
+command continues it.
 
 A queue sends its signals to every process of a job, and a step that has lost a loader's worker cannot be finished: the
 workers stop only when their own parent says so.
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Preempted(BaseException):
@@ -78,9 +79,10 @@ class StopRequest:
 
 
 def stop_with_parent_only(worker: Any = None) -> None:
-    """A loader's ``worker_init_fn``: SIGUSR1 is ignored, and SIGTERM unless the parent sends it (to a worker that is
-    left over at its exit; ignored, it would wait for it for ever)."""
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    """A loader's ``worker_init_fn``: SIGUSR1 and 2 are ignored, and SIGTERM unless the parent sends it (to a worker
+    that is left over at its exit; ignored, it would wait for it for ever)."""
+    for signum in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(signum, signal.SIG_IGN)
     if not hasattr(signal, "sigwaitinfo"):  # macOS: no telling who sent it
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

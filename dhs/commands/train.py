@@ -26,7 +26,7 @@ from dhs.config.source import CosmosSource, elementary_sources
 from dhs.preemption import Preempted, StopRequest
 from dhs.progress import CountingProgress, DrawingProgress
 from dhs.ranks import die_with_parent, given_start, this_rank
-from dhs.sky.file_lock import file_lock
+from dhs.sky.file_lock import file_lock, file_lock_waiting
 
 if TYPE_CHECKING:
     from dhs.inject.supply import StampSupply
@@ -141,8 +141,16 @@ def _supply(config: TrainConfig, record: RunRecord) -> "StampSupply":
         return build_supply(config, progress=CountingProgress("mapping the stamp set", "stamps"))
     for _, source in elementary_sources(config.source):
         if isinstance(source, CosmosSource) and source.bank_is_absent:
-            build_bank(source)
+            _build_bank_once(source)
     return build_supply(config, progress=DrawingProgress())
+
+
+def _build_bank_once(source: CosmosSource) -> None:
+    """Of jobs that start together one builds the bank, and the others wait for it."""
+    lock = source.bank_file.with_name(f".{source.bank_file.name}.wait")
+    with file_lock_waiting(lock, waiting=f"another process builds {source.bank}: waiting for it"):
+        if source.bank_is_absent:
+            build_bank(source)
 
 
 def _train_as_rank(job: Job[TrainConfig]) -> int:

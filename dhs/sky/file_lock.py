@@ -5,10 +5,13 @@ the next one may start at once, whatever its orphans still do.
 """
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+_LOG = logging.getLogger(__name__)
 
 _HELD: set[int] = set()
 """Descriptors of the locks that this process holds."""
@@ -28,6 +31,18 @@ def file_lock(path: Path, *, held_elsewhere: str | None) -> Iterator[None]:
             yield
         finally:
             _HELD.discard(file.fileno())
+
+
+@contextmanager
+def file_lock_waiting(path: Path, *, waiting: str) -> Iterator[None]:
+    """Hold ``path`` exclusively; where another process holds it, say ``waiting`` in the log and wait."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(path, held_elsewhere=waiting))
+        except ValueError:
+            _LOG.info("%s", waiting)
+            stack.enter_context(file_lock(path, held_elsewhere=None))
+        yield
 
 
 def _let_go_in_child() -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from dhs.config.sky import MockSky
 from dhs.sky.cutouts import CutoutSet
+from dhs.sky.file_lock import file_lock_waiting
 from dhs.sky.mock import draw_mock_galaxy
 from dhs.sky.splits import split_of_position
 
@@ -60,13 +61,25 @@ def load_chunks(config: MockSky, *, cache_dir: Path, progress: Progress | None =
     arrays = _allocate(config)
     n_chunks = -(-config.n_galaxies // CHUNK_SIZE)
     missing = [chunk for chunk in range(n_chunks) if not _try_read(folder, chunk, arrays)]
+    if missing:
+        with file_lock_waiting(
+            cache_dir / f".{folder.name}.lock", waiting=f"another process draws {folder}: waiting for it"
+        ):
+            _draw_missing(config, folder, missing, arrays, progress=progress)
+    return arrays
+
+
+def _draw_missing(
+    config: MockSky, folder: Path, missing: list[int], arrays: Arrays, *, progress: Progress | None
+) -> None:
+    """Draw those of ``missing`` that no other process has drawn while this one waited, and read all of them."""
+    missing = [chunk for chunk in missing if not _try_read(folder, chunk, arrays, level=logging.DEBUG)]
     done = config.n_galaxies - _rows_of(missing, config.n_galaxies)
     for chunk in _draw_chunks(config, folder, missing):
         _read_chunk(chunk_path(folder, chunk), chunk, arrays)
         done += _rows_of([chunk], config.n_galaxies)
         if progress is not None:
             progress(done, config.n_galaxies)
-    return arrays
 
 
 def chunk_path(folder: Path, chunk: int) -> Path:
@@ -108,15 +121,15 @@ def _write_atomically(path: Path, columns: Arrays) -> None:
     temporary.replace(path)
 
 
-def _try_read(folder: Path, chunk: int, arrays: Arrays) -> bool:
-    """Read a chunk into ``arrays``; False where it is absent or damaged (said in the log)."""
+def _try_read(folder: Path, chunk: int, arrays: Arrays, *, level: int = logging.WARNING) -> bool:
+    """Read a chunk into ``arrays``; False where it is absent or damaged (said in the log, at ``level``)."""
     path = chunk_path(folder, chunk)
     try:
         _read_chunk(path, chunk, arrays)
     except FileNotFoundError:
         return False
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, RuntimeError) as error:
-        _LOG.warning("%s is damaged (%s): drawing it again", path, error)
+        _LOG.log(level, "%s is damaged (%s): drawing it again", path, error)
         return False
     return True
 

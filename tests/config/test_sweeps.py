@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from dhs.config.cli import CONF_DIR, compose_job, expand
+from dhs.config.many import compose_jobs
 from dhs.config.root import TrainConfig
 from dhs.config.run_dir import config_hash
 
@@ -42,10 +43,10 @@ def jobs_of(arguments: list[str], *, bank: Path) -> list[TrainConfig]:
     bank.touch()
     example = [f"source.catalog_dir={bank.parent}"]
     jobs = expand([*arguments[2:], f"paths.cosmos_bank={bank}"], multirun=True)
-    return [
-        compose_job("train", [*job, *(example if "source=cosmos_example" in job else [])], schema=TrainConfig)
-        for job in jobs
-    ]
+    jobs = [[*job, *(example if "source=cosmos_example" in job else [])] for job in jobs]
+    configs, faults = compose_jobs("train", jobs, schema=TrainConfig)
+    assert faults == {}
+    return configs
 
 
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.sh")), ids=lambda path: path.name)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,25 @@ def test_two_processes_draw_what_one_draws(mock_set: CutoutSet, mock_config: Con
     )
     assert_same(parallel, mock_set, 300)
     assert calls == [(256, 300), (300, 300)]
+
+
+def test_two_that_start_together_draw_each_galaxy_once(
+    mock_set: CutoutSet, mock_config: Config, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    original = mock_cache._draw_chunk
+
+    def counting(job: tuple[MockSky, Path, int]) -> int:
+        drawn.append(job[2])
+        return original(job)
+
+    monkeypatch.setattr(mock_cache, "_draw_chunk", counting)
+    config = mock_config(24).model_copy(update={"num_processes": 1})
+    with ThreadPoolExecutor(2) as pool:  # a file lock holds between threads as between processes
+        both = list(pool.map(lambda _: load_mock_sky(config, cache_dir=tmp_path), range(2)))
+    assert sorted(drawn) == [0, 1, 2]
+    for each in both:
+        assert_same(each, mock_set, 24)
 
 
 def test_a_larger_set_reuses_chunks_and_draws_only_what_is_missing(
