@@ -11,7 +11,7 @@ REPO = Path(__file__).resolve().parents[1]
 ALLOWED = {
     "config": {"config"},
     "sky": {"sky", "config"},
-    "sweep": {"sweep", "config"},
+    "sweep": {"sweep", "sky", "config"},
     "source": {"source", "config"},
     "lens": {"lens", "config"},
     "inject": {"inject", "lens", "source", "sky", "config"},

@@ -6,6 +6,7 @@ before the first job starts. Hydra itself only serves `--help`, `--cfg` and `--i
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from omegaconf import DictConfig
@@ -43,8 +44,10 @@ def run_program(config_name: str, *, schema: type[Root], command: Callable[[Job[
     if any(argument.split("=")[0] in _HYDRA_FLAGS for argument in arguments):
         _show(config_name)
         return
-    overrides = [argument for argument in arguments if argument not in _MULTIRUN_FLAGS]
     try:
+        if "--search" in arguments:
+            sys.exit(_search(config_name, arguments))
+        overrides = [argument for argument in arguments if argument not in _MULTIRUN_FLAGS]
         if len(overrides) < len(arguments):
             from dhs.sweep.run import run_sweep
 
@@ -54,6 +57,21 @@ def run_program(config_name: str, *, schema: type[Root], command: Callable[[Job[
     except ConfigError as error:
         print(str(error), file=sys.stderr)
         sys.exit(USAGE_ERROR)
+
+
+def _search(config_name: str, arguments: list[str]) -> int:
+    """`train.py --search FILE [overrides]`."""
+    from dhs.sweep.search import run_search
+
+    if config_name != "train":
+        raise ConfigError(f"--search: is train.py's; {config_name}.py has nothing to search by")
+    place = arguments.index("--search")
+    file, others = arguments[place + 1 : place + 2], [*arguments[:place], *arguments[place + 2 :]]
+    if not file or "=" in file[0] or file[0].startswith("-"):
+        raise ConfigError("--search: give a file, such as sweeps/search_quickstart.yaml")
+    if any(flag in others for flag in _MULTIRUN_FLAGS):
+        raise ConfigError("--search: chooses the runs itself; leave -m out")
+    return run_search(Path(file[0]), others)
 
 
 def _show(config_name: str) -> None:
