@@ -9,29 +9,46 @@ from dhs.config.base import Section, require_ordered
 Value = bool | int | float | str
 
 
-class Choices(Section):
-    """One of a list: group options or values."""
+class Axis(Section):
+    """What one key may be: one of ``choices``, or a number between ``low`` and ``high`` (whole where both are)."""
 
-    choices: Annotated[tuple[Value, ...], Field(min_length=1)]
-
-
-class Interval(Section):
-    """A number between ``low`` and ``high``: whole where both are whole."""
-
-    low: int | float
-    high: int | float
+    choices: Annotated[tuple[Value, ...], Field(min_length=1)] | None = None
+    low: int | float | None = None
+    high: int | float | None = None
     log: bool = False
     step: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """All choices, or both limits."""
+        return self.choices if self.choices is not None else self.limits
+
+    @property
+    def limits(self) -> tuple[int | float, int | float]:
+        """Low and high."""
+        assert self.low is not None and self.high is not None
+        return self.low, self.high
 
     @property
     def is_whole(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @model_validator(mode="after")
-    def _possible(self) -> "Interval":
+    def _one_kind(self) -> "Axis":
+        given = [name for name in ("low", "high") if getattr(self, name) is not None]
+        if self.choices is not None and (given or self.log or self.step is not None):
+            raise ValueError("choices: stand alone, without low, high, log and step")
+        if self.choices is None and len(given) < 2:
+            raise ValueError("low and high: give both, or choices")
+        return self
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Axis":
+        if self.low is None or self.high is None:
+            return self
         require_ordered(self.low, self.high)
         if self.log and self.low <= 0:
-            raise ValueError(f"low = {self.low}: must be above 0 where log is true")
+            raise ValueError(f"low = {self.low:g}: must be above 0 where log is true")
         if self.log and self.step is not None:
             raise ValueError(f"step = {self.step:g}: not with log=true; leave one out")
         if self.is_whole and self.step is not None and self.step != int(self.step):
@@ -54,7 +71,7 @@ class SearchConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     sampler: Literal["tpe", "random"] = "tpe"
     overrides: tuple[str, ...] = Field((), description="of every trial")
-    space: Annotated[dict[str, Choices | Interval], Field(min_length=1)] = Field(description="override key: its values")
+    space: Annotated[dict[str, Axis], Field(min_length=1)] = Field(description="override key: its values")
     pruner: MedianPruner | None = None
 
     @model_validator(mode="after")

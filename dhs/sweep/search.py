@@ -9,7 +9,6 @@ twice. (hydra-optuna-sweeper needs Optuna 2 and cannot go on; this is Optuna 5's
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -84,8 +83,10 @@ def _validated_runs_dir(search: SearchConfig, base: list[str]) -> Path:
     if 0 in faults:
         raise faults[0]
     if faults:
-        lines = [f"space ({' '.join(tried[number - 1])}): {error}" for number, error in faults.items()]
-        raise ConfigError("\n".join(dict.fromkeys(lines)))
+        first = {str(error): tried[number - 1] for number, error in reversed(faults.items())}
+        raise ConfigError(
+            "\n".join(f"space ({' '.join(corner)}): {error}" for error, corner in reversed(first.items()))
+        )
     return configs[0].paths.runs_dir
 
 
@@ -160,7 +161,7 @@ class _Search:
         self._tell_done(trial, run_dir)
 
     def _has_ended(self, trial: optuna.Trial, outcome: Outcome) -> bool:
-        """Whether the run is complete; a pruned or failed one is told to the study here, a stopped one goes on later."""
+        """Whether the run is complete; a pruned or failed one is told to the study, a stopped one goes on later."""
         import optuna
 
         label = " ".join(as_overrides(trial.params))
@@ -203,7 +204,8 @@ class _Search:
     def _say_start(self) -> None:
         begun = self._study.get_trials(deepcopy=False)
         say(
-            f"search {self._search.name}: {self._n_ended()} of {self._search.n_trials} trials done before; {self._folder}"
+            f"search {self._search.name}: {self._n_ended()} of {self._search.n_trials} trials done before; "
+            f"{self._folder}"
         )
         if any(trial.state.name == "RUNNING" for trial in begun):
             say("going on with the trial that was in hand")
@@ -223,7 +225,7 @@ class _Search:
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         if any(each.state.name == "COMPLETE" for each in trials):
             best = self._study.best_trial
-            given = [each for each in self._base if each != NO_TEST_SKY and not each.startswith("paths.runs_dir=")]
+            given = [each for each in self._base if not each.startswith(("evaluate.enabled=", "paths.runs_dir="))]
             lines += [
                 "the best by validation, one seed; its test is still to be made:",
                 f"  python train.py {' '.join([*given, *as_overrides(best.params)])}",

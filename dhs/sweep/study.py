@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dhs.config.load import ConfigError
-from dhs.config.search import Choices, Interval, SearchConfig
+from dhs.config.search import SearchConfig
 
 if TYPE_CHECKING:
     import optuna
@@ -51,12 +51,14 @@ def distributions(search: SearchConfig) -> dict[str, optuna.distributions.BaseDi
 
     made: dict[str, optuna.distributions.BaseDistribution] = {}
     for key, rule in search.space.items():
-        if isinstance(rule, Choices):
+        if rule.choices is not None:
             made[key] = CategoricalDistribution(rule.choices)
         elif rule.is_whole:
-            made[key] = IntDistribution(int(rule.low), int(rule.high), log=rule.log, step=int(rule.step or 1))
+            made[key] = IntDistribution(
+                int(rule.limits[0]), int(rule.limits[1]), log=rule.log, step=int(rule.step or 1)
+            )
         else:
-            made[key] = FloatDistribution(rule.low, rule.high, log=rule.log, step=rule.step)
+            made[key] = FloatDistribution(*rule.limits, log=rule.log, step=rule.step)
     return made
 
 
@@ -72,14 +74,10 @@ def as_overrides(parameters: dict[str, Any]) -> list[str]:
 
 def corners(search: SearchConfig) -> list[list[str]]:
     """Every extreme value alone, and all low and all high ones together: what is wrong with a space shows in these."""
-    ends = {key: list(_ends(rule)) for key, rule in search.space.items()}
+    ends = {key: list(rule.ends) for key, rule in search.space.items()}
     alone = [{key: value} for key, values in ends.items() for value in values]
     together = [{key: values[end] for key, values in ends.items()} for end in (0, -1)]
     return [as_overrides(parameters) for parameters in [*alone, *together]]
-
-
-def _ends(rule: Choices | Interval) -> tuple[Any, ...]:
-    return rule.choices if isinstance(rule, Choices) else (rule.low, rule.high)
 
 
 def _pruner(search: SearchConfig) -> optuna.pruners.BasePruner:

@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from dhs.config.cli import CONF_DIR, compose_job, expand
+from dhs.config.cli import CONF_DIR, expand
 from dhs.config.many import compose_jobs
 from dhs.config.root import TrainConfig
 from dhs.config.run_dir import config_hash
+from dhs.sweep.outcome import MONITOR
 
 SWEEPS = CONF_DIR.parent / "sweeps"
 RECORDER = f"""#!{sys.executable}
@@ -66,13 +68,27 @@ def test_a_shell_sweep_passes_on_what_is_typed_behind_it(path, typed, tmp_path):
     assert {config.name for config in configs} == {"debug"}
 
 
-@pytest.mark.parametrize("path", sorted(SWEEPS.glob("wandb*.yaml")), ids=lambda path: path.name)
-def test_the_corners_of_a_wandb_sweep_are_valid(path):
-    sweep = yaml.safe_load(path.read_text())
-    assert "${args_no_hyphens}" in sweep["command"]
+def agent_calls(sweep: dict[str, Any]) -> list[list[str]]:
+    """The arguments of train.py for every corner of the space, written by W&B's own agent code."""
+    utils = pytest.importorskip("wandb.sdk.launch.sweeps.utils", reason="extra: wandb")
+    assert sweep["command"] == ["${env}", "python", "${program}", "${args_no_hyphens}"]
     choices = []
     for key, rule in sweep["parameters"].items():
         values = rule.get("values") or [rule[name] for name in ("min", "max", "value") if name in rule]
-        choices.append([f"{key}={value}" for value in values])
-    for overrides in itertools.product(*choices):
-        compose_job("train", overrides, schema=TrainConfig)
+        choices.append([(key, {"value": value}) for value in values])
+    corners = [dict(corner) for corner in itertools.product(*choices)]
+    return [utils.create_sweep_command_args({"args": corner})["args_no_hyphens"] for corner in corners]
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("wandb*.yaml")), ids=lambda path: path.name)
+def test_what_an_agent_of_a_wandb_sweep_calls_is_valid(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("DHS_SHARED_DATA", str(tmp_path))
+    (tmp_path / "cosmos_23.5_example").mkdir()
+    sweep = yaml.safe_load(path.read_text())
+    calls = agent_calls(sweep)
+    configs, faults = compose_jobs("train", calls, schema=TrainConfig)
+    assert faults == {}
+    assert {config.logger.name for config in configs} == {"wandb"}
+    assert len({config_hash(config) for config in configs}) == len(calls)
+    assert (CONF_DIR.parent / sweep["program"]).is_file()
+    assert sweep["metric"] == {"name": MONITOR, "goal": "maximize"}

@@ -1,7 +1,6 @@
 """A search goes on where it was, repeats nothing, and never sees the test sky; training is a stand-in."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -24,7 +23,7 @@ pytest.importorskip("optuna", reason="extra: search")
 
 SEARCH = {
     "name": "night",
-    "n_trials": 5,
+    "n_trials": 4,
     "overrides": ["trainer.max_epochs=3"],
     "space": {
         "optim.lr": {"low": 1e-4, "high": 1e-1, "log": True},
@@ -34,11 +33,17 @@ SEARCH = {
 }
 
 
+def short_run_directory(config: TrainConfig) -> Path:
+    """As the stand-in finds it from its arguments, without composing them."""
+    return config.paths.runs_dir / f"{config.optim.lr:.6g}-{config.loss.name}-{config.trainer.batch_size}"
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The stand-in is train.py; runs go to ``tmp_path/runs``."""
     shutil.copy(Path(__file__).with_name("fake_trial.py"), tmp_path / "train.py")
     monkeypatch.setattr(dhs.sweep.search, "PROGRAMS", tmp_path)
+    monkeypatch.setattr(dhs.sweep.search, "run_directory", short_run_directory)
     monkeypatch.setenv("PYTHONPATH", str(REPO))
     return tmp_path
 
@@ -61,15 +66,15 @@ def scores(folder: Path) -> list[float]:
 def test_the_best_is_printed_as_a_command_and_more_trials_repeat_none(folder, capfd):
     assert search(folder) == 0
     told = capfd.readouterr().out
-    assert len(starts(folder)) == 5
+    assert len(starts(folder)) == 4
     (command,) = [line.strip() for line in told.splitlines() if line.startswith("  python train.py")]
     best = compose_job("train", command.split()[2:], schema=TrainConfig)
     assert f"{1 - abs(best.optim.lr - 0.01):.4f}" == f"{max(scores(folder)):.4f}"
     assert f"val/pauroc {max(scores(folder)):.4f}" in told
-    assert search(folder, n_trials=7) == 0
-    assert len(starts(folder)) == 7
+    assert search(folder, n_trials=6) == 0
+    assert len(starts(folder)) == 6
     assert set(starts(folder).values()) == {1}
-    assert all("evaluate.enabled=false" in path.read_text() for path in (folder / "runs").glob("*/arguments"))
+    assert all("evaluate.enabled=false" in path.read_text().lower() for path in (folder / "runs").glob("*/arguments"))
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
@@ -80,6 +85,7 @@ def test_a_search_that_was_ended_goes_on_with_the_trial_in_hand(folder, how):
     code = (
         "import sys; from pathlib import Path; import dhs.sweep.search as search;"
         f"search.PROGRAMS = Path({str(folder)!r});"
+        "from tests.sweep.test_search import short_run_directory; search.run_directory = short_run_directory;"
         f"sys.exit(search.run_search(Path({str(folder / 'search.yaml')!r}), ['paths.runs_dir={folder / 'runs'}']))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
@@ -96,8 +102,8 @@ def test_a_search_that_was_ended_goes_on_with_the_trial_in_hand(folder, how):
             time.sleep(0.02)
     (folder / "runs" / "hang_at").unlink()
     assert search(folder) == 0
-    assert sorted(starts(folder).values()) == [1, 1, 1, 1, 2]
-    assert len(scores(folder)) == 5
+    assert sorted(starts(folder).values()) == [1, 1, 1, 2]
+    assert len(scores(folder)) == 4
 
 
 def test_a_failed_trial_is_told_and_run_again_by_the_next_call(folder, capfd):
@@ -107,7 +113,7 @@ def test_a_failed_trial_is_told_and_run_again_by_the_next_call(folder, capfd):
     assert "FAILED: boom" in capfd.readouterr().out
     (folder / "runs" / "fail_at").unlink()
     assert search(folder) == 0
-    assert sorted(starts(folder).values()) == [1, 1, 1, 1, 2]
+    assert sorted(starts(folder).values()) == [1, 1, 1, 2]
 
 
 def test_a_poor_trial_is_pruned_by_its_epochs(folder, capfd):
@@ -132,6 +138,7 @@ def test_a_poor_trial_is_pruned_by_its_epochs(folder, capfd):
         ({"space": {"loss": {"choices": ["bce", "foo"]}}}, r"loss = foo: must be one of bce, focal"),
         ({"space": {"optim.lr": {"low": 0.2, "high": 0.1}}}, r"low = 0\.2: must not be above high = 0\.1"),
         ({"space": {"optim.lr": {"low": 0, "high": 0.1, "log": True}}}, r"low = 0: must be above 0 where log is true"),
+        ({"space": {"optim.lr": {"low": 0.1}}}, r"space\.optim\.lr\.low and high: give both, or choices"),
         ({"overrides": ["loss=bce"]}, r"space\.loss: is fixed in overrides too"),
         ({"n_trials": 0}, r"n_trials = 0: must be greater than or equal to 1"),
         ({"objective": "test"}, r"objective = 'test': unknown key"),
