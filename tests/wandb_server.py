@@ -287,7 +287,7 @@ ANSWERS = {
     "CreateArtifactManifest": _create_manifest,
     "CreateArtifactFiles": _artifact_files,
     "CommitArtifact": _commit_artifact,
-    "ArtifactType": lambda state, variables: {"project": {"artifactType": {"id": "1", "name": "model"}}},
+    "ArtifactType": lambda state, variables: {"project": {"artifact": None}},
     "OrganizationCoreWeaveOrganizationID": lambda state, variables: {"entity": {"organization": None}},
     "MarkRunFilesUploaded": lambda state, variables: {"markRunFilesUploaded": {"success": True}},
     "RunStoppedStatus": lambda state, variables: {"project": {"run": {"stopped": False}}},

@@ -20,7 +20,7 @@ from dhs.config.root import TrainConfig
 from dhs.config.run_dir import RunRecord
 from dhs.evaluate.rows import Row
 from dhs.evaluate.section import Section
-from dhs.train.wandb_run import ID_FILE, wandb_run
+from dhs.train.wandb_run import ID_FILE, STEP, wandb_run
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -63,7 +63,7 @@ def log_sections(run: "Run", sections: Sequence[Section], *, report: Path) -> No
     ]
     if targets:
         logged["evaluation/targets"] = wandb.Table(columns=TARGET_COLUMNS, data=targets)
-    run.log(logged)
+    run.log(logged | {STEP: run.summary.get(STEP, 0)})  # beside the last row of training
 
 
 def rows_of(section: Section) -> list[list[Any]]:

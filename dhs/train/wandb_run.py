@@ -77,6 +77,8 @@ def open_run(config: TrainConfig, *, run_dir: Path, sweep: str | None) -> "Run |
     _define_axes(run)
     _write_state(run_dir, _state(run_dir) | {"folder": Path(run.dir).parent.name, "mode": mode, "clean": False})
     _RUN_DIRS[run.id] = run_dir
+    if not run.resumed:  # no server says how it ended, and `wandb sync` puts this attempt's summary in place of that
+        run.summary.update(_state(run_dir).get("summary", {}))
     kept = f"{run_dir}/wandb"
     log.info("W&B: %s", run.url if mode == "online" else f"offline, kept in {kept}; later: wandb sync {kept}/*-run-*")
     return run
@@ -87,11 +89,19 @@ def close_run(*, exit_code: int) -> None:
     run = _open_run()
     if run is None:
         return
+    summary = _figures(run)
     run.finish(exit_code=exit_code)
     if not warn_of_failed_uploads(run) and run.id in _RUN_DIRS:
         run_dir = _RUN_DIRS.pop(run.id)
         state = _state(run_dir)
-        _write_state(run_dir, state | {"clean": True, "clean_step": state.get("step", NO_STEP)})
+        clean = {"clean": True, "clean_step": state.get("step", NO_STEP), "summary": summary}
+        _write_state(run_dir, state | clean)
+
+
+def _figures(run: "Run") -> dict[str, float | int]:
+    """The numbers of the summary, without W&B's own."""
+    items = {name: run.summary[name] for name in run.summary.keys()}
+    return {name: value for name, value in items.items() if isinstance(value, int | float) and not name.startswith("_")}
 
 
 def known_step(run: "Run", *, run_dir: Path) -> int:
@@ -282,7 +292,7 @@ def _define_axes(run: "Run") -> None:
 
 
 def _refusal(error: Exception, *, mode: Mode) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).partition("Consider increasing")[0].split())  # W&B's name of our start_timeout_s
     remedy = "logger.mode=offline keeps the run on the disk for `wandb sync`"
     if "401" in text or "403" in text or "not logged in" in text or "API key" in text:
         return f"logger = wandb: key refused by {server()} ({text[:200]}); `wandb login --relogin`, or {remedy}"

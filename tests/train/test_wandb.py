@@ -1,18 +1,28 @@
 """W&B against a server on the loopback: one run whatever happens to it, and no harm whatever happens to the server."""
 
 import csv
+import json
+import logging
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
-from dhs.config.run_dir import RunRecord
+from dhs.config.run_dir import RunRecord, config_hash
+from dhs.evaluate.rows import Row
+from dhs.evaluate.section import Section, Verdict
+from dhs.evaluate.to_wandb import log_sections, run_of_checkpoint
 from dhs.inject.build import build_injector
 from dhs.train.attempts import join_attempts
-from dhs.train.wandb_run import STEP, close_run
+from dhs.train.module import LensFinder
+from dhs.train.wandb_run import STEP, close_run, open_run, wandb_mode, wandb_run
 from tests.train.runs import EPOCHS, STEPS_PER_EPOCH, TINY, Death, restored_threads, run  # noqa: F401
 from tests.wandb_server import Server, wandb_server
 
@@ -42,6 +52,11 @@ def server(monkeypatch, tmp_path) -> Iterator[Server]:
         close_run(exit_code=0)
         wandb.teardown()
     assert server.unknown == []
+
+
+@pytest.fixture
+def config(small_config):
+    return small_config(*ONLINE)
 
 
 def in_a_process_that_is_killed(config, *, injector, run_dir: Path, death: Death) -> None:
@@ -76,19 +91,18 @@ def require_same_curves(history: list[dict[str, Any]], run_dir: Path) -> None:
         assert len({step for step, _ in logged}) == len(logged), f"{name}: a step twice"
         if name != "epoch" and not name.startswith("perf/"):
             assert dict(logged) == pytest.approx(values), name
-    for name in ("train/loss_step", "val/loss", "val/auroc", "val/pauroc", "val/tpr_at_fpr_0.1", "lr-AdamW/pg1"):
+    for name in ("train/loss_step", "train/loss_epoch", "val/loss", "val/auroc", "val/pauroc", "lr-AdamW/pg1"):
         assert name in expected
     for name in ("perf/stamps_per_s", "perf/data_wait", "perf/rss_gib"):
         logged = [row[STEP] for row in history if name in row]
         assert set(logged) == set(expected[name]) >= {1, LAST_STEP}, name
 
 
-@pytest.mark.parametrize("sent_every_s", ["0.1", "15"])
 def test_a_run_killed_and_resumed_is_one_run_and_no_step_is_there_twice(
-    sent_every_s, server, small_config, injector, tmp_path, monkeypatch
+    server, small_config, injector, tmp_path, monkeypatch
 ):
-    """Much or nothing of the killed attempt had come to the server."""
-    monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", sent_every_s)
+    """What of the killed attempt has come to the server is not sent again, the rest is."""
+    monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "0.1")
     monkeypatch.setattr("dhs.train.module.VAL_FPRS", (0.1, 1e-3))
     config = small_config(*ONLINE, "logger.tags=[night]", "logger.n_worst=2", "logger.images_every_epochs=1")
     run_dir = tmp_path / "one"
@@ -104,7 +118,7 @@ def test_a_run_killed_and_resumed_is_one_run_and_no_step_is_there_twice(
     assert list(server.runs) == [run_id]
     sent = server.runs[run_id]
     require_same_curves(sent.history, run_dir)
-    assert "train/loss_epoch" in csv_rows(run_dir)
+    assert "val/tpr_at_fpr_0.1" in csv_rows(run_dir)
     assert (sent.fields["groupName"], sent.fields["jobType"]) == ("seeds-x3", "train")
     assert sent.fields["tags"] == ["night", "seeds-x3"]
     assert sent.config["optim"]["value"]["lr"] == config.optim.lr
@@ -115,3 +129,143 @@ def test_a_run_killed_and_resumed_is_one_run_and_no_step_is_there_twice(
     for kind in ("trained_on", "worst_of_validation"):
         assert sum(name.startswith(f"media/images/pictures/{kind}_") for name in sent.files) == EPOCHS
     assert sent.exit_codes[-1] == 0
+
+
+def test_a_run_killed_offline_is_one_run_after_wandb_sync(server, small_config, injector, tmp_path, monkeypatch):
+    """The client loses the rows of a killed run without a server; they come again from metrics.csv."""
+    config = small_config(*ONLINE, "logger.mode=offline", "logger.n_worst=2")
+    run_dir = tmp_path / "one"
+    death = Death("SIGKILL", "training_step", 2 * STEPS_PER_EPOCH - 1)
+    in_a_process_that_is_killed(config, injector=injector, run_dir=run_dir, death=death)
+    run(config, injector=injector, run_dir=run_dir)
+    close_run(exit_code=0)
+    assert server.requests == 0
+    with wandb_run(config, run_dir=run_dir, sweep=None) as again:  # as evaluate.py does later
+        again.summary["test/auroc/all"] = 0.75
+    assert len(list((run_dir / "wandb").glob("killed-*"))) == 1
+    folders = sorted((run_dir / "wandb").glob("offline-run-*"))
+    subprocess.run([sys.executable, "-m", "wandb", "sync", *map(str, folders)], check=True, capture_output=True)
+    (sent,) = server.runs.values()
+    require_same_curves(sent.history, run_dir)
+    assert sent.summary["best/pauroc"] == pytest.approx(max(csv_rows(run_dir)["val/pauroc"].values()))
+    assert sent.summary["test/auroc/all"] == 0.75
+    assert any(name.startswith("media/images/pictures/worst_of_validation_") for name in sent.files)
+
+
+@pytest.mark.parametrize("failure", ["500", "drop"])
+def test_a_server_that_fails_in_mid_run_neither_stops_nor_holds_up_the_training(
+    failure, server, small_config, injector, tmp_path, monkeypatch, caplog
+):
+    config = small_config(*ONLINE, "logger.finish_timeout_s=1")
+    monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "0.1")
+    monkeypatch.setattr(logging.getLogger("dhs"), "propagate", True)
+    original = LensFinder.training_step
+
+    def failing(self: LensFinder, batch: dict[str, Any], batch_idx: int) -> Any:
+        if self.global_step == 2:
+            server.refuse = failure
+        return original(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LensFinder, "training_step", failing)
+        steps = run(config, injector=injector, run_dir=tmp_path)
+    assert len(steps) == LAST_STEP + 1
+    started = time.monotonic()
+    close_run(exit_code=0)
+    assert time.monotonic() - started < 5
+    (warning,) = [record.getMessage() for record in caplog.records if "uploads fail" in record.getMessage()]
+    folder = Path(warning.split("wandb sync ")[1].split("`")[0])
+    server.refuse = None
+    wandb.teardown()
+    sync = [sys.executable, "-m", "wandb", "sync", "--include-online", str(folder)]
+    subprocess.run(sync, check=True, capture_output=True)
+    (sent,) = server.runs.values()
+    require_same_curves(sent.history, tmp_path)
+
+
+def test_a_wrong_key_is_one_line(server, config, tmp_path, monkeypatch):
+    for key, why in (("f" * 40, "401"), ("short", "40\\+ characters")):
+        monkeypatch.setenv("WANDB_API_KEY", key)
+        with pytest.raises(ValueError, match=rf"logger = wandb: key refused by http://127.*{why}") as caught:
+            open_run(config, run_dir=tmp_path, sweep=None)
+        assert len(str(caught.value).splitlines()) == 1
+    monkeypatch.delenv("WANDB_API_KEY")
+    forced = config.model_copy(update={"logger": config.logger.model_copy(update={"mode": "online"})})
+    with pytest.raises(ValueError, match=r"logger.mode = online: no key for http://127.*logger.mode=offline"):
+        open_run(forced, run_dir=tmp_path, sweep=None)
+    assert not server.runs
+
+
+def test_a_server_that_does_not_answer_is_one_line_and_no_quiet_offline_run(
+    server, small_config, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    config = small_config("logger=wandb", "logger.start_timeout_s=1")
+    with pytest.raises(
+        ValueError, match=r"127\.0\.0\.1:9 does not answer \(.*refused\); logger.mode=offline"
+    ) as caught:
+        open_run(config, run_dir=tmp_path, sweep=None)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_without_a_key_a_run_is_offline_and_wandb_mode_is_obeyed(server, config, monkeypatch, tmp_path):
+    assert wandb_mode(config.logger) == "online"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert wandb_mode(config.logger) == "offline"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert open_run(config, run_dir=tmp_path, sweep=None) is None
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("WANDB_API_KEY")
+    assert wandb_mode(config.logger) == "offline"
+    (tmp_path / "home" / ".netrc").write_text("machine 127.0.0.1 login user password 0123\n")
+    (tmp_path / "home" / ".netrc").chmod(0o600)
+    assert wandb_mode(config.logger) == "online"
+
+
+def test_the_best_checkpoint_is_an_artifact_and_the_evaluation_joins_the_run(
+    server, small_config, injector, tmp_path, monkeypatch
+):
+    config = small_config(*ONLINE, "logger.artifacts=best", "logger.notes=first light")
+    run(config, injector=injector, run_dir=tmp_path)
+    close_run(exit_code=0)
+    (artifact,) = server.artifacts
+    assert artifact.committed
+    assert artifact.files["best.ckpt"] == (tmp_path / "checkpoints" / "best.ckpt").read_bytes()
+    assert artifact.metadata["config_hash"] == config_hash(config)
+    assert artifact.metadata["score"] == pytest.approx(max(csv_rows(tmp_path)["val/pauroc"].values()))
+
+    with run_of_checkpoint(tmp_path / "checkpoints" / "best.ckpt", config, settings=config.evaluate) as joined:
+        log_sections(joined, [gates_section()], report=written_report(tmp_path / "evaluate"))
+    (sent,) = server.runs.values()
+    assert sent.fields["notes"] == "first light"
+    assert sent.summary["test/auroc/all"] == 0.9
+    assert "test/empty/all" not in sent.summary
+    assert (sent.summary["targets/missed"], sent.summary["evaluation/exit_code"]) == (1, 3)
+    assert sent.summary["best/pauroc"]  # training's own is still there
+    (table,) = [body for name, body in sent.files.items() if name.startswith("media/table/evaluation/gates_")]
+    assert json.loads(table)["data"][0][:3] == ["auroc", "all", 0.9]
+    assert any(name.startswith("media/images/evaluation/gates_roc_") for name in sent.files)
+    assert any(name.startswith("media/html/evaluation/report_") for name in sent.files)
+    steps = [row[STEP] for row in sent.history]
+    assert steps == sorted(steps)
+
+    off = config.evaluate.model_copy(update={"wandb": "off"})
+    with run_of_checkpoint(tmp_path / "checkpoints" / "best.ckpt", config, settings=off) as joined:
+        assert joined is None
+
+
+def gates_section() -> Section:
+    rows = [
+        Row("auroc", "all", 0.9, 0.8, 0.95, 40, "against 100 negatives"),
+        Row("empty", "all", None, None, None, 0, "no such stamp"),
+    ]
+    verdict = Verdict("core only", "AUC < 0.6", "0.9", False, "yes, with 40")
+    return Section("gates", "Gates", "", rows=rows, figures={"roc": Figure()}, verdicts=[verdict], exit_code=3)
+
+
+def written_report(folder: Path) -> Path:
+    (folder / "figures").mkdir(parents=True)
+    figure = Figure(figsize=(1, 1))
+    figure.savefig(folder / "figures" / "gates_roc.png")
+    (folder / "report.html").write_text("<html><body>report</body></html>")
+    return folder / "report.html"
