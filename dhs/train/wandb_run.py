@@ -205,7 +205,9 @@ def warn_of_failed_uploads(run: "Run") -> bool:
     if run.id not in _WARNED:
         _WARNED.add(run.id)
         log.warning(
-            "W&B: uploads fail (%s); training goes on, everything is kept: `wandb sync %s` uploads it", error, folder
+            "W&B: uploads fail (%s); training goes on, everything is kept: `wandb sync --include-online %s` uploads it",
+            error,
+            folder,
         )
     return True
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from dhs.constants import BANDS
 from dhs.evaluate.score import score_split
 from dhs.evaluate.table import column, visible_mask
 from dhs.inject.build import build_injector
@@ -103,6 +102,5 @@ def test_where_no_lens_is_visible_the_sheet_says_so_by_having_none(injector, tmp
     assert worst.n_looked_at == injected.sum()
     assert worst.negatives.recipes.key[:, 3].tolist() == [n - 1, n - 2, n - 3]
     path = worst_sheet(worst, kinds=injector.cutouts.kind, path=tmp_path / "a.png", epoch=0)
-    assert imread(path).shape[2] == 3
+    assert np.ptp(imread(path)[..., :3]) > 0.5
     assert worst_table(worst, kinds=injector.cutouts.kind).count("\n") == 4
-    assert BANDS[0] == "g"

@@ -174,7 +174,7 @@ def test_a_server_that_fails_in_mid_run_neither_stops_nor_holds_up_the_training(
     close_run(exit_code=0)
     assert time.monotonic() - started < 5
     (warning,) = [record.getMessage() for record in caplog.records if "uploads fail" in record.getMessage()]
-    folder = Path(warning.split("wandb sync ")[1].split("`")[0])
+    folder = Path(warning.split("--include-online ")[1].split("`")[0])
     server.refuse = None
     wandb.teardown()
     sync = [sys.executable, "-m", "wandb", "sync", "--include-online", str(folder)]
