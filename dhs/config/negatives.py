@@ -9,26 +9,39 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from dhs.config.base import Fraction, Section
-from dhs.constants import CLASSES
 
 MIN_RATIO, MAX_RATIO = 1.0, 100.0
 """Negatives a positive. Fewer than one: `inject.positive_fraction`."""
 
-Weight = Annotated[float, Field(ge=0)]
-ClassShares = dict[str, Weight]
+Weight = Annotated[float, Field(ge=0)] | None
 
 
-def require_shares(name: str, weights: ClassShares | None) -> None:
-    """ValueError unless ``weights`` are of classes that there are and sum to something."""
-    if weights is None:
-        return
-    unknown = sorted(set(weights) - set(CLASSES))
-    if unknown:
-        raise ValueError(
-            f"{name}.{unknown[0]} = {weights[unknown[0]]:g}: no such class; there are {', '.join(CLASSES)}"
-        )
-    if sum(weights.values()) == 0:
-        raise ValueError(f"{name} = {weights}: the weights sum to nothing; raise one, or null (as the sky has them)")
+class ClassShares(Section):
+    """Relative frequency of each class; null for all: as they come; where one is given, null is 0."""
+
+    lrg: Weight = None
+    lrg_companion: Weight = None
+    spiral: Weight = None
+    ring: Weight = None
+    merger: Weight = None
+    edge_on: Weight = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_null_for_all(cls, value: object) -> object:
+        return {} if value is None else value
+
+    @property
+    def given(self) -> dict[str, float] | None:
+        """Class -> weight of those that have one; None: as they come."""
+        named = {name: weight for name, weight in self if weight is not None}
+        return named or None
+
+    @model_validator(mode="after")
+    def _sum_to_something(self) -> "ClassShares":
+        if self.given is not None and sum(self.given.values()) == 0:
+            raise ValueError(f"{next(iter(self.given))} = 0: the weights sum to nothing; raise one, or null for all")
+        return self
 
 
 class HardNegatives(Section):
@@ -40,14 +53,14 @@ class HardNegatives(Section):
         "label 0); null: none",
     )
     fraction: Annotated[float, Field(gt=0, le=1)] = Field(0.2, description="of the negatives, where path is given")
-    class_weights: ClassShares | None = Field(
-        None, description="relative frequency of the classes among them; null: as the list has them"
+    class_weights: ClassShares = Field(
+        default_factory=lambda: ClassShares.model_validate({}),
+        description="relative frequency of the classes among them; null for all: as the list has them",
     )
 
     @model_validator(mode="after")
     def _shares_possible(self) -> "HardNegatives":
-        require_shares("class_weights", self.class_weights)
-        if self.path is None and self.class_weights is not None:
+        if self.path is None and self.class_weights.given is not None:
             raise ValueError("class_weights: there is no list that they could weigh; give path too")
         return self
 
@@ -58,20 +71,17 @@ class NegativesConfig(Section):
     ratio: Annotated[float, Field(ge=MIN_RATIO, le=MAX_RATIO)] | None = Field(
         None, description="negatives a positive; null: positive_fraction says it, or else 1"
     )
-    class_weights: ClassShares | None = Field(
-        None, description="relative frequency of the classes named, no other is drawn; null: as the sky has them"
+    class_weights: ClassShares = Field(
+        default_factory=lambda: ClassShares.model_validate({}),
+        description="relative frequency of the classes; where one is given, those at null are not drawn; null for all: "
+        "as the sky has them",
     )
     hard: HardNegatives = Field(default_factory=lambda: HardNegatives.model_validate({}))
 
     @property
     def changes_the_mix(self) -> bool:
         """Whether other negatives are drawn than the sky's own, each as often as any."""
-        return self.class_weights is not None or self.hard.path is not None
-
-    @model_validator(mode="after")
-    def _shares_possible(self) -> "NegativesConfig":
-        require_shares("class_weights", self.class_weights)
-        return self
+        return self.class_weights.given is not None or self.hard.path is not None
 
 
 class RealPositives(Section):

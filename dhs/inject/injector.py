@@ -170,12 +170,17 @@ class Injector:
         return TrainingMix(
             positive_share=inject.positive_share,
             hosts=pool.hosts,
-            negatives=drawable(pool.negatives, kind[pool.negatives], weights=inject.negatives.class_weights, key=key),
+            negatives=drawable(
+                pool.negatives, kind[pool.negatives], weights=inject.negatives.class_weights.given, key=key
+            ),
             paired=inject.controls == "paired",
             real=extras.real,
             real_fraction=inject.real_positives.fraction if has_real else 0.0,
             hard=drawable(
-                extras.hard, kind[extras.hard], weights=hard.class_weights, key="inject.negatives.hard.class_weights"
+                extras.hard,
+                kind[extras.hard],
+                weights=hard.class_weights.given,
+                key="inject.negatives.hard.class_weights",
             )
             if has_hard
             else None,

@@ -11,12 +11,11 @@ With controls=paired samples come in pairs: the even one may be a positive (with
 injection the odd one is the same galaxy without its arc. All other odd samples are negatives.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from dhs.config.negatives import ClassShares
 from dhs.constants import CLASSES
 
 ORIGINS: tuple[str, ...] = ("negative", "injected", "real_lens", "hard_negative", "paired_control")
@@ -57,7 +56,7 @@ class Drawable:
         return np.bincount(kinds[self.rows], weights=weights, minlength=len(CLASSES))
 
 
-def drawable(rows: np.ndarray, kinds: np.ndarray, *, weights: ClassShares | None, key: str) -> Drawable:
+def drawable(rows: np.ndarray, kinds: np.ndarray, *, weights: Mapping[str, float] | None, key: str) -> Drawable:
     """``rows`` (n,) of classes ``kinds`` (n,), weighted by class; classes that ``weights`` does not name are not drawn.
 
     ValueError naming ``key`` where a class with a weight is empty.

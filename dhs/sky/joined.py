@@ -67,7 +67,10 @@ def joined(sky: CutoutSet, *, extra: CutoutSet, rows: np.ndarray, where: str) ->
         if name == "split":
             values[name] = np.concatenate([mine, np.full(len(rows), NO_SPLIT, np.int8)])
         elif name == "psf_images":
-            values[name] = None  # nothing is injected into the extra rows, and the renderer has the sky's own
+            # nothing is injected into the extra rows; NaN, were it ever done
+            values[name] = (
+                None if mine is None else np.concatenate([mine, np.full_like(mine[:1], np.nan)[[0] * len(rows)]])
+            )
         elif name in ("images", "invvar", "maskbits"):
             values[name] = JoinedRows([(mine, np.arange(len(sky))), (theirs, rows)])
         elif mine is None and theirs is None:

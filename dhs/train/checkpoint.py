@@ -80,7 +80,7 @@ def checkpoint_config(checkpoint: dict[str, Any], *, path: Path, to_score: bool 
     plain["resume"] = "auto"  # where that run itself was continued from is no matter
     if to_score and "negatives" in plain["inject"]:
         plain["inject"]["real_positives"]["path"] = None
-        plain["inject"]["negatives"]["hard"] |= {"path": None, "class_weights": None}
+        plain["inject"]["negatives"]["hard"] |= {"path": None, "class_weights": {}}
     try:
         return validate(plain, schema=TrainConfig)
     except ConfigError as error:

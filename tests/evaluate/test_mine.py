@@ -15,16 +15,19 @@ from dhs.config.load import ConfigError
 from dhs.config.mine import MineTask
 from dhs.config.root import EvaluateRoot, TrainConfig
 from dhs.constants import CLASSES, SPLITS
-from dhs.evaluate.mine import Mined, Searched, candidates, mine_checkpoint, worst
+from dhs.evaluate.mine import Mined, Searched, _searched, candidates, mine_checkpoint, worst
 from dhs.evaluate.mine_page import mine_page
 from dhs.evaluate.scored_set import score_items
 from dhs.inject.build import build_injector
 from dhs.rng import Purpose
 from dhs.sky.anchors import slacs_bells
+from dhs.sky.cutout_job import make_store
 from dhs.sky.cutouts import CutoutSet
+from dhs.sky.splits import split_of_position
 from dhs.train.checkpoint import FORMAT, HEADER, checkpoint_config, finder_from, read_checkpoint
 from dhs.train.finder import open_finder
 from dhs.train.module import LensFinder
+from tests.sky.store_files import make_task, nothing, target_table, write_bricks
 
 
 def save_untrained(config: TrainConfig, path: Path) -> Path:
@@ -164,6 +167,28 @@ def test_a_killed_job_goes_on_and_another_number_costs_no_scoring(task, monkeypa
     monkeypatch.setattr(finder_type, "logits", None)
     fewer = mine(task("evaluate.batch_size=16", "task.per_class=2"))
     assert len(fewer.rows) < len(mined.rows) <= len(whole)
+
+
+def test_a_store_is_mined_by_the_stricter_of_its_own_split_and_the_rule_of_the_sky(small_config, tmp_path):
+    write_bricks(tmp_path)
+    labels = np.array([1, 0, 0] * 20)
+    store = make_task(tmp_path / "made", tmp_path, table=target_table(label=labels))
+    make_store(store, cache_dir=tmp_path, progress=nothing)
+    mine_task = compose_job(
+        "evaluate", ["task=mine", f"task.store={store.output}", "checkpoint=."], schema=EvaluateRoot
+    )
+    assert isinstance(mine_task.task, MineTask)
+    found = _searched(small_config(), mine_task.task)
+    rule = split_of_position(found.cutouts.ra_deg, found.cutouts.dec_deg, config=small_config().sky.split)
+    assert np.array_equal(found.split, np.maximum(found.cutouts.split, rule))
+    index = pq.read_table(store.output / "index.parquet").to_pandas().set_index("target_id")
+    assert np.array_equal(found.lens, index.loc[found.cutouts.target_id, "label"] == 1)
+    everything = dataclasses.replace(found, split=np.zeros(len(found.cutouts), np.int8))
+    rows, left_out = candidates(everything, task=mine_task.task, controls="paired")
+    assert not found.lens[rows].any()
+    assert left_out["at a known lens"] == found.lens.sum()
+    with pytest.raises(ValueError, match=r"stamps of 64 px, the checkpoint was trained on 96; make it again"):
+        _searched(small_config("sky.stamp_size_px=96"), mine_task.task)
 
 
 def test_ranks_are_within_a_class_and_ties_go_by_id():

@@ -233,6 +233,10 @@ def test_joined_sets_keep_every_column_and_refuse_other_sizes(with_real, store):
     assert np.array_equal(both.images[[len(sky) + 1, 0]][0], labelled.cutouts.images[3])
     assert np.array_equal(both.images[-2:, 1], labelled.cutouts.images[[5, 3]][:, 1])
     assert both.mag[-1, 2] == labelled.cutouts.mag[3, 2]
+    kernels = replace(sky, psf_images=np.ones((len(sky), 3, 5, 5), np.float32))
+    longer = joined(kernels, extra=labelled.cutouts, rows=np.array([0, 1]), where="store").psf_images
+    assert longer.shape == (len(sky) + 2, 3, 5, 5)
+    assert (longer[: len(sky)] == 1).all() and np.isnan(longer[len(sky) :]).all()
     small = replace(labelled.cutouts, images=np.asarray(labelled.cutouts.images)[..., :32, :32])
     with pytest.raises(ValueError, match=r"store: stamps of 32 px, the sky's have 64"):
         joined(sky, extra=small, rows=np.array([0]), where="store")
