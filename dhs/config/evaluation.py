@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dhs.config.anchors import AnchorsStage
 from dhs.config.base import Fraction, Section
@@ -44,6 +44,15 @@ class NegativesConfig(Section):
     """Cutouts of known non-lenses (inject.py task=cutouts, or FITS/NPZ files); empty: the test sky only."""
     list: Path | None = None
     """CSV (name, ra_deg, dec_deg, kind) of them; needed with a store."""
+
+    @model_validator(mode="after")
+    def _store_and_list(self) -> "NegativesConfig":
+        if bool(self.store) != (self.list is not None):
+            raise ValueError("evaluate.negatives: store and list belong together; give both or neither")
+        for path in (*self.store, *([self.list] if self.list else [])):
+            if not path.exists():
+                raise ValueError(f"evaluate.negatives: {path}: no such file or store")
+        return self
 
 
 class EvaluateConfig(Section):

@@ -85,6 +85,11 @@ class EvaluationContext:
         """False for task=report: what is not in a table is not there."""
         return self._open_finder is not None
 
+    @property
+    def only_stored(self) -> bool:
+        """Nothing can be scored here: what is stored is all there is (task=report, task=external)."""
+        return self._open_finder is None
+
     def score(self, name: str, make_items: MakeItems) -> pa.Table:
         """Scores of the items (`dhs.evaluate.scored_set`), from `scores/NAME.parquet` where they are there already.
 

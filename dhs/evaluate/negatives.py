@@ -1,6 +1,7 @@
 """Stage `negatives`: false positives by class, contamination at p > 0.5, and pictures of the worst of every class."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -15,6 +16,7 @@ from dhs.evaluate.figures import rates_figure
 from dhs.evaluate.gallery import caption
 from dhs.evaluate.intervals import Estimate, proportion
 from dhs.evaluate.metrics import HALF_LOGIT
+from dhs.evaluate.negatives_list import OwnList, list_html, own_list
 from dhs.evaluate.pictures import Pictures, pictures_html, pictures_table, read_pictures
 from dhs.evaluate.rows import Row
 from dhs.evaluate.section import Section, figure_slot
@@ -42,7 +44,9 @@ def run(context: EvaluationContext) -> Section:
     """The section, from the negatives of the test sky."""
     table = context.test_scores
     negatives = table.filter(pa.array(column(table, "label") == 0))
-    return section(negatives, calibration=context.calibration, pictures=_pictures(context, negatives))
+    made = section(negatives, calibration=context.calibration, pictures=_pictures(context, negatives))
+    own = own_list(context)
+    return made if own is None else with_list(made, own, calibration=context.calibration)
 
 
 def section(negatives: pa.Table, *, calibration: Calibration, pictures: Sequence[Pictures] | str) -> Section:
@@ -69,6 +73,26 @@ def section(negatives: pa.Table, *, calibration: Calibration, pictures: Sequence
         captions={"fpr_by_class": CAPTION},
         verdicts=[contamination_verdict(worst[RAW], words=words)],
         warnings=_warnings(rates),
+    )
+
+
+def with_list(made: Section, own: OwnList, *, calibration: Calibration) -> Section:
+    """The section with the user's own list, which then is what the target is put to."""
+    rates = own.rates(calibration=calibration)
+    together = rates["all of the list"]["raw"]
+    words = f"{rate(together.as_dict())} raw ({together.k} of {together.n:,} of your list)"
+    rows = [
+        Row(f"fpr_at_p > 0.5, {cut}", f"own list: {group}", one.value, one.low, one.high, one.n, one.note)
+        for group, cells in rates.items()
+        for cut, one in cells.items()
+    ]
+    listed = {group: {cut: one.as_dict() for cut, one in cells.items()} for group, cells in rates.items()}
+    return replace(
+        made,
+        html=made.html + list_html(own, rates),
+        rows=made.rows + rows,
+        data=made.data | {"own_list": listed, "own_list_left_out": own.left_out},
+        verdicts=[contamination_verdict(together, words=words)],
     )
 
 
