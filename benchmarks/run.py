@@ -21,6 +21,7 @@ from benchmarks import parts as library
 from benchmarks import renderer, sky_store, stamp_sets
 from benchmarks.accelerator import accelerator
 from benchmarks.bank_load import bank_load
+from benchmarks.evaluate import evaluate
 from benchmarks.manifest import manifest
 from benchmarks.measure import Rows
 from benchmarks.selection import selection
@@ -122,6 +123,7 @@ def main(parts: list[str]) -> None:
         "stamps_stream": stamp_sets.stamps_stream,
         "stamps": stamps,
         "selection": selection,
+        "evaluate": evaluate,
         "stamps_memory": stamps_memory,
     }
     unknown = set(parts) - set(available)
