@@ -144,7 +144,7 @@ def test_three_lenses_cannot_tell_and_it_says_how_many_could(config, injector, t
     assert "It takes 33 to tell an AUC of 0.7 from 0.5" in section.html
 
 
-def test_smooth_galaxies_without_arcs_are_told_from_injections_by_the_finder_s_features_too(config, injector, tmp_path):
+def test_smooth_galaxies_are_told_from_injections_by_the_finder_s_features_too(small_config, tmp_path):
     """Exponential discs on white noise instead of lenses; the finder is not trained: random features tell them too."""
     split = ("sky.split.train=0.4", "sky.split.val=0.1", "sky.split.test=0.5", "inject.n_test_positives=60")
     gate = ("min_pairs=10", "caliper_sigma=50", "folds=3")
