@@ -37,7 +37,7 @@ def explain_figure(stamps: Sequence[Explained], *, title: str, label: str) -> Fi
     is no survey cutout is printed across the top.
     """
     n_rows = -(-len(stamps) // COLUMNS)
-    figure = Figure(figsize=(11.0, 1.72 * n_rows + 0.4 + (0.25 if label else 0)), layout="constrained")
+    figure = Figure(figsize=(11.0, 1.5 * n_rows + 0.3 + (0.25 if label else 0)), layout="constrained")
     grid = figure.subplots(n_rows, 2 * COLUMNS, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()

@@ -140,8 +140,8 @@ def _anchor_groups(context: EvaluationContext, *, threshold: float, words: str) 
     hits, misses = np.flatnonzero(logit > threshold), np.flatnonzero(logit <= threshold)
     found = []
     for key, title, rows in (
-        ("anchors_found", "Found lenses of anchors=", hits[np.argsort(-logit[hits], kind="stable")][:n]),
-        ("anchors_missed", "Missed lenses of anchors=", misses[np.argsort(logit[misses], kind="stable")][:n]),
+        ("anchors_found", "Found lenses of the list", hits[np.argsort(-logit[hits], kind="stable")][:n]),
+        ("anchors_missed", "Missed lenses of the list", misses[np.argsort(logit[misses], kind="stable")][:n]),
     ):
         caption = [f"{names[i]}, logit {logit[i]:.1f}" for i in rows]
         found.append(_Group(key, f"{title}, {words}", rows, caption, theta_e[rows], items, label))
