@@ -7,10 +7,12 @@ from pydantic import Field, model_validator
 
 from dhs.config.anchors import AnchorsStage
 from dhs.config.base import Fraction, Section
+from dhs.config.explain import ExplainConfig
 from dhs.config.gates import GatesConfig
+from dhs.config.realism import RealismConfig
 from dhs.config.selection import SelectionSettings
 
-StageName = Literal["heldout", "calibration", "anchors", "negatives", "selection", "gates"]
+StageName = Literal["heldout", "calibration", "anchors", "negatives", "selection", "gates", "realism", "explain"]
 """Stages of `dhs.evaluate.stages`, in the order of the report."""
 
 
@@ -83,6 +85,8 @@ class EvaluateConfig(Section):
     negatives: NegativesConfig = NegativesConfig()
     selection: SelectionSettings = SelectionSettings()
     gates: GatesConfig = GatesConfig()
+    realism: RealismConfig = RealismConfig()
+    explain: ExplainConfig = ExplainConfig()
 
 
 class AllTask(Section):

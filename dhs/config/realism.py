@@ -18,7 +18,7 @@ class RealismConfig(Section):
         tuple[Covariate, ...], Field(min_length=1, description="measured on both sides by the same function")
     ] = ("r_mag", "ring_snr", "theta_e_arcsec")
     caliper_sigma: Annotated[
-        float, Field(gt=0, description="a match may differ by this many standard deviations in each quantity")
+        float, Field(gt=0, description="a match may differ by this many pooled standard deviations in each")
     ] = 0.5
     min_pairs: Annotated[int, Field(ge=10, description="below it the gate says that it cannot tell")] = 40
     folds: Annotated[int, Field(ge=2, le=20)] = 5

@@ -39,6 +39,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("negatives", "Hard negatives", "dhs.evaluate.negatives"),
     Stage("selection", "Selection function", "dhs.evaluate.selection.stage"),
     Stage("gates", "Shortcut gates", "dhs.evaluate.gates.stage"),
+    Stage("realism", "Realism of the injections", "dhs.evaluate.realism.stage"),
+    Stage("explain", "Where the finder looks", "dhs.evaluate.explain.stage"),
 )
 
 

@@ -70,6 +70,14 @@ class SingleFinder:
             every = [self.module(view, metadata).float() for view in views]
         return np.mean([logit.cpu().numpy().astype(np.float64) for logit in every], axis=0)
 
+    @torch.inference_mode()
+    def features(self, batch: dict[str, Any]) -> np.ndarray:
+        """(B, F) float32 what the backbone makes of the pixels (mean of the orientations with TTA), always float32."""
+        image = batch["image"].to(self.device)
+        views = orientations(image) if self._tta else [image]
+        every = [self.module.network.image_features(view).float().cpu().numpy() for view in views]
+        return np.mean(every, axis=0)
+
 
 @dataclass(frozen=True)
 class Member:
@@ -97,6 +105,12 @@ class Ensemble:
             for member, own in zip(self.members, batch, strict=True)
         ]
         return mean_probability_logit(np.array(every))
+
+    def features(self, batch: list[dict[str, Any]]) -> np.ndarray:
+        """(B, F) float32 features of all members, side by side."""
+        return np.concatenate(
+            [member.finder.features(own) for member, own in zip(self.members, batch, strict=True)], axis=1
+        )
 
 
 class EnsembleMaker:

@@ -40,8 +40,13 @@ class FinderNetwork(nn.Module):
         nn.init.normal_(self.head.weight, std=HEAD_INIT_STD)
         nn.init.zeros_(self.head.bias)
 
+    def image_features(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, F) what the backbone makes of (B, channels, N, N) images, pooled; metadata are not in it."""
+        features: torch.Tensor = self.backbone(image.contiguous(memory_format=self._layout))
+        return features
+
     def forward(self, image: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
-        features = self.backbone(image.contiguous(memory_format=self._layout))
+        features = self.image_features(image)
         with torch.autocast(device_type=image.device.type, enabled=False):
             features = features.float()
             if self.metadata_mlp is not None:

@@ -4,6 +4,7 @@ import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,20 +53,24 @@ def injector(config: TrainConfig) -> Injector:
     return build_injector(config)
 
 
-def run_with(anchors: AnchorsConfig, *, config: TrainConfig, injector: Injector | None, output: Path) -> Section:
-    return run(
-        EvaluationContext(
-            config=config,
-            settings=config.evaluate,
-            output_dir=output,
-            num_workers=0,
-            console=Console(file=io.StringIO()),
-            finder_identity="planted",
-            open_finder=None if injector is None else CornerFinder,
-            open_supply=None if injector is None else lambda: injector,
-            anchors=anchors,
-        )
+def run_context(
+    anchors: AnchorsConfig, config: TrainConfig, injector: Injector | None, output: Path, *, finder: Any = None
+) -> EvaluationContext:
+    return EvaluationContext(
+        config=config,
+        settings=config.evaluate,
+        output_dir=output,
+        num_workers=0,
+        console=Console(file=io.StringIO()),
+        finder_identity="planted",
+        open_finder=None if injector is None else lambda: finder or CornerFinder(),
+        open_supply=None if injector is None else lambda: injector,
+        anchors=anchors,
     )
+
+
+def run_with(anchors: AnchorsConfig, *, config: TrainConfig, injector: Injector | None, output: Path) -> Section:
+    return run(run_context(anchors, config, injector, output))
 
 
 def cutout_file(path: Path, scores: list[float], *, moved: int | None = None, origin: str | None = None) -> Path:
