@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dhs.config.sky import MockSky
 from dhs.constants import CLASSES
 from dhs.display import stamp_png
 from dhs.evaluate.calibration import Calibration
@@ -44,13 +45,22 @@ def run(context: EvaluationContext) -> Section:
     """The section, from the negatives of the test sky."""
     table = context.test_scores
     negatives = table.filter(pa.array(column(table, "label") == 0))
-    made = section(negatives, calibration=context.calibration, pictures=_pictures(context, negatives))
+    made = section(
+        negatives,
+        calibration=context.calibration,
+        pictures=_pictures(context, negatives),
+        simulated=isinstance(context.config.sky, MockSky),
+    )
     own = own_list(context)
     return made if own is None else with_list(made, own, calibration=context.calibration)
 
 
-def section(negatives: pa.Table, *, calibration: Calibration, pictures: Sequence[Pictures] | str) -> Section:
-    """The section of the score table of negatives: pure. ``pictures`` is a sentence where there are none."""
+def section(
+    negatives: pa.Table, *, calibration: Calibration, pictures: Sequence[Pictures] | str, simulated: bool = False
+) -> Section:
+    """The section of the score table of negatives: pure. ``pictures`` is a sentence where there are none.
+
+    ``simulated``: the galaxies are drawn, and the verdict says so."""
     cuts = flagged(column(negatives, "logit"), calibration=calibration)
     kind = np.asarray(negatives.column("kind").to_pylist(), dtype=str)
     groups = {name: kind == name for name in CLASSES}
@@ -71,7 +81,7 @@ def section(negatives: pa.Table, *, calibration: Calibration, pictures: Sequence
         data=data,
         figures={"fpr_by_class": rates_figure(data["rates"], names=_names())},
         captions={"fpr_by_class": CAPTION},
-        verdicts=[contamination_verdict(worst[RAW], words=words)],
+        verdicts=[contamination_verdict(worst[RAW], words=words, simulated=simulated)],
         warnings=_warnings(rates),
     )
 

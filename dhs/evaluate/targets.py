@@ -48,8 +48,8 @@ def smallest_sample(*, above: float) -> int:
     return int(np.ceil(np.log(0.025) / np.log(above) + 1e-9))
 
 
-def contamination_verdict(estimate: Estimate, *, words: str) -> Verdict:
-    """Of false positives among hard negatives against the user's 20%."""
+def contamination_verdict(estimate: Estimate, *, words: str, simulated: bool = False) -> Verdict:
+    """Of false positives among hard negatives against the user's 20%; ``simulated`` galaxies are called so."""
     allowed = most_hits(estimate.n, below=MAX_CONTAMINATION)
     needed = smallest_sample(above=1 - MAX_CONTAMINATION)
     provable = (
@@ -58,7 +58,8 @@ def contamination_verdict(estimate: Estimate, *, words: str) -> Verdict:
         else f"yes: at most {allowed:,} of {estimate.n:,} may pass"
     )
     passed = decided(estimate, below=MAX_CONTAMINATION)
-    return Verdict(CONTAMINATION_CLAIM, f"< {MAX_CONTAMINATION:.0%}", words, passed, provable)
+    claim = f"{CONTAMINATION_CLAIM} (simulated galaxies)" if simulated else CONTAMINATION_CLAIM
+    return Verdict(claim, f"< {MAX_CONTAMINATION:.0%}", words, passed, provable)
 
 
 def tpr_verdict(estimate: Estimate, *, n_negatives: int, words: str) -> Verdict:

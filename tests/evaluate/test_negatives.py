@@ -77,3 +77,9 @@ def test_a_class_without_negatives_is_said_and_not_zero(negatives, calibration):
     assert made.data["rates"]["ring"][RAW]["value"] is None
     assert "no negatives of class ring" in made.warnings[0]
     assert "<td>none</td>" in made.html
+
+
+def test_a_claim_about_drawn_galaxies_says_so(negatives, calibration, made):
+    drawn = section(negatives, calibration=calibration, pictures="", simulated=True)
+    assert "simulated" in drawn.verdicts[0].claim
+    assert "simulated" not in made.verdicts[0].claim
