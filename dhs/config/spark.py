@@ -1,5 +1,6 @@
 """Schema of `engine=spark`: the parts of a stamp set on the executors of a Spark cluster (docs/spark.md)."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,9 @@ def _flat(value: Any) -> Any:
             flat[str(key)] = str(held).lower() if isinstance(held, bool) else held if held is None else str(held)
     return flat
 
+
+MASTERS = r"local(-cluster)?(\[.*\])?|yarn|(k8s|spark)://.+"
+"""What Spark takes; of anything else its gateway, where there is none yet, says only that it has exited."""
 
 SparkConf = Annotated[dict[str, str], BeforeValidator(_flat)]
 
@@ -55,6 +59,8 @@ class SparkEngine(Section):
         for key in self.conf:
             if not key.startswith("spark."):
                 raise ValueError(f"conf.{key}: Spark's settings begin with spark., as spark.executor.memory")
+        if self.master is not None and not re.fullmatch(MASTERS, self.master):
+            raise ValueError(f"master = {self.master}: must be local, local[N], yarn, k8s://..., spark://... or null")
         if self.cores is not None and self.master != "local":
             raise ValueError(
                 f"cores = {self.cores}: are of master=local; a cluster's are +engine.conf.spark.executor.cores and "

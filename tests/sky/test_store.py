@@ -279,7 +279,7 @@ def test_a_stream_from_a_store_is_the_same_mapped_resident_and_in_workers(store,
                 "inject.acceptance.max_tries=1",
                 "source=sersic",
                 "source.n_sources=100",
-                "inject.samples_per_epoch=48",
+                "inject.samples_per_epoch=96",
                 *overrides,
             ],
             schema=TrainConfig,
@@ -289,7 +289,7 @@ def test_a_stream_from_a_store_is_the_same_mapped_resident_and_in_workers(store,
     again, ids_again = stamps(config("sky.resident=true"), num_workers=2)
     np.testing.assert_array_equal(ids, ids_again)
     np.testing.assert_array_equal(images, again)
-    assert len(images) == 48 and np.isfinite(images).all()
+    assert len(images) == 96 and np.isfinite(images).all()
     assert len(set(ids.tolist())) > 10
 
 

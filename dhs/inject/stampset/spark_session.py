@@ -3,7 +3,9 @@
 import os
 import re
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +37,7 @@ LOCAL_SETTINGS = {
 
 @contextmanager
 def spark_session(engine: SparkEngine) -> Iterator["SparkSession"]:
-    """A session with the settings of ``engine``, stopped at the end.
+    """A session with the settings of ``engine``, stopped at the end; Ctrl-C then does what it did before.
 
     Raises:
         ValueError: pyspark or Java is missing, or the session does not start; one line.
@@ -51,6 +53,7 @@ def spark_session(engine: SparkEngine) -> Iterator["SparkSession"]:
     builder = SparkSession.builder.appName(engine.app_name)
     for key, value in settings(engine).items():
         builder = builder.config(key, value)
+    on_ctrl_c = signal.getsignal(signal.SIGINT)  # PySpark puts its own there and leaves it, of no use without a session
     try:
         session = builder.getOrCreate()
         for path in engine.py_files:
@@ -61,6 +64,8 @@ def spark_session(engine: SparkEngine) -> Iterator["SparkSession"]:
         yield session
     finally:
         session.stop()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, on_ctrl_c)
 
 
 def settings(engine: SparkEngine) -> dict[str, str]:

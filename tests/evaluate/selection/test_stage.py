@@ -100,8 +100,8 @@ def test_scores_of_other_cells_are_refused(small_config, output):
 
 
 def test_a_sky_of_finished_stamps_is_said(config, output):
-    context = context_of(config, None, output)
-    context.config = config.model_copy(update={"sky": config.sky.model_copy(update={"name": "stamps"})})
+    finished = config.model_copy(update={"sky": config.sky.model_copy(update={"name": "stamps"})})
+    context = context_of(finished, None, output)
     assert run(context).data == {
         "not_done": "Not done: sky=stamps is a set of finished stamps, into which nothing is injected."
     }
