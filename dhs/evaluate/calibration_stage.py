@@ -166,7 +166,7 @@ def _ece_table(data: dict[str, Any]) -> str:
     note = (
         f"On {data['n_reliability']:,} test stamps ({data['test_share']:.1%} lenses, of the calibrated kind), in bins "
         "of equal number; the calibrated probability is for their mix. The error is above 0 for a perfect forecast "
-        "too; its 95% interval is the basic bootstrap over galaxies, which takes that bias off and may lie "
+        "too; its 95% interval is the bootstrap's over galaxies with that bias taken off and may lie "
         "below the value."
     )
     return f"{html_table(head, rows)}<p class=note>{escape(note)}</p>"
